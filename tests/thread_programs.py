@@ -59,6 +59,13 @@ def a_loss_that_is_no_module(run):
     run(lambda: net(X).square().mul(3.0).sum()).backward()
 
 
+def a_program_without_modules(run):
+    """It takes a result of a module of the block's thread, which made nodes of the same numbers."""
+    net, weight = Net(), nn.Parameter(torch.ones(4, 4))
+    output = net(net(X))
+    run(lambda: (output @ weight).square().sum().backward())
+
+
 class Backward(nn.Module):
     def forward(self, loss):
         loss.backward()
@@ -136,8 +143,9 @@ def recomputed(reentrant):
         def forward():
             return checkpoint(net[1], checkpoint(net[0], x, use_reentrant=reentrant), use_reentrant=reentrant)
 
-        net(X)
+        net(net(X))
         run(forward().sum().backward)
+        run(lambda: forward().sum().backward())
         run(lambda: net(forward()).sum().backward())
 
     program.__name__ = f"recomputed_{'' if reentrant else 'non'}reentrant"
@@ -210,6 +218,7 @@ PROGRAMS = [
     both_in_one_thread,
     several_models,
     a_loss_that_is_no_module,
+    a_program_without_modules,
     a_backward_inside_a_module,
     called_twice,
     inside_a_module,

@@ -23,12 +23,13 @@ class NodeOwners(Generic[OwnerT]):
         owner: The owner of the nodes from there on, until the next mark. Earlier nodes get it too.
 
     Attributes:
+        first_number: The sequence number of the first node.
         marks: The sequence numbers at which the owner changed, since the current segment began.
         owners: The owner of the nodes from each mark on.
     """
 
     def __init__(self, number: int, owner: OwnerT) -> None:
-        self._first_owner = owner
+        self.first_number, self._first_owner = number, owner
         # Finished segments, in series: repetitions of one segment at a constant distance. For each series its first
         # sequence number, the distance, the number of repetitions, and an index into ``_segments``.
         self._series_starts = array("Q")

@@ -23,6 +23,8 @@ from opflops.torch_internals.autograd import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch import nn
 
     from opflops.attribution.module_paths import ModulePaths
@@ -49,9 +51,11 @@ class BackwardAttribution:
         thread_nodes: Finds the owners of nodes that several threads create; None unless a block counts them all.
         number_at_pass: The sequence number of the thread's next node when its latest backward pass began, with
             ``thread_nodes``.
+        own_nodes: The nodes that the thread made outside any module, of the backward pass that it has begun.
     """
 
     number_at_pass = 0
+    own_nodes: Collection[Any] = ()
 
     # What few blocks need: the sequence numbers at which backward passes were, a while after they began, and the
     # contexts that stand here for those of other threads' stacks.

@@ -50,13 +50,25 @@ def _begin_pass(roots: Any, *args: Any, **kwargs: Any) -> Any:
     return call_tracked(UNPATCHED_ENGINE_CALL, roots, *args, **kwargs)
 
 
+def _begin_own_pass(modes: list[Any], run: Callable[[], Any], roots: Any) -> Any:
+    """Begin a pass with modes that count for those of other threads."""
+    stacks = [mode.module_stack for mode in modes if mode.module_stack.thread_nodes is not None]
+    try:
+        for stack in stacks:
+            stack.own_nodes = stack.thread_nodes.own_nodes(stack, roots)
+        return run()
+    finally:
+        for stack in stacks:
+            stack.own_nodes = ()
+
+
 def run_backward(roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a backward pass. Modes of other threads than this one count it, or record that they do not."""
     run = partial(_begin_pass, roots, *args, **kwargs)
     if graph_task_id() < 0:
         modes = modes_for_this_thread()
         if modes:
-            return call_in_thread_modes(modes, run, roots)
+            return call_in_thread_modes(modes, partial(_begin_own_pass, modes, run, roots), roots)
         if not counting_modes(dispatch_modes()):
             note_uncounted_work(passes=1)
     return run()

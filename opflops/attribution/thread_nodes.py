@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_context import ModuleContext
 
 _MOST_NODES = 64
-"""How many nodes outside any module are looked at, such as those of a loss."""
+"""How many nodes outside any module are looked at, such as those of a loss; and how far back the last of them are."""
 
 
 class _Note(NamedTuple):
@@ -112,6 +112,35 @@ class ThreadNodes:
             if not number & DIVIDING_NODES:
                 divide_graph(node, number, end)
 
+    def own_nodes(self, stack: BackwardAttribution, roots: Any) -> set[Any]:
+        """Return the nodes outside any module that the present thread made, and now begins a backward pass with.
+
+        Args:
+            stack: The module stack of the thread.
+            roots: What the pass begins with.
+        """
+        if stack.thread == self._thread:
+            return set()
+        end, owners, outside = next_sequence_nr(), stack.node_owners, stack.entries[0][0]
+        first = min(owners.first_number, end - _MOST_NODES)
+
+        def is_own(node: Any, below: int) -> bool:
+            number = sequence_nr(node)
+            return (
+                first <= number < below and owners.owner_of(number) is outside and self._key not in node_metadata(node)
+            )
+
+        # The loss is the last that was made.
+        nodes = [node for root in roots if (node := node_of(root)) is not None and is_own(node, end)]
+        todo = [node for node in nodes if sequence_nr(node) >= end - _MOST_NODES]
+        own = {*todo}
+        for each in todo:
+            more = [node for node in nodes_below(each) if node not in own and is_own(node, sequence_nr(each))]
+            if len(todo) < _MOST_NODES:
+                todo += more
+                own.update(more)
+        return own
+
     def owner_of(self, stack: BackwardAttribution, node: Any, number: int) -> ModuleContext:
         """Return the module that made a node.
 
@@ -123,6 +152,8 @@ class ThreadNodes:
         note = node_metadata(node).get(self._key) if self._any else None
         if note is not None:
             return stack.context_like(note.context)
+        if node in stack.own_nodes:
+            return stack.entries[0][0]
         own = stack.owners_of_pass()
         if own is not stack.node_owners:
             return own.owner_of(number)
