@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import accuracy
 import gpu_memory
+import overhead_workloads
 import timing
 from accuracy_cases import CASES, Case, run
 from accuracy_peers import PEERS, Peer, Reading
+from minimal_mode import MinimalMode
 
 
 @pytest.fixture
@@ -157,3 +159,18 @@ def test_times_are_about_those_of_timer(monkeypatch, capsys):
     assert "| product" in output
     assert "aten.mm" in output
     assert output.endswith("no CUDA device\n")
+
+
+@pytest.mark.no_outer_mode
+@pytest.mark.parametrize("name", ["first_operators", "first_modules", "first_training"])
+def test_the_minimal_mode_counts_what_opflops_does(name):
+    """So its overhead bounds that of a mode that counts the same."""
+    workload = getattr(overhead_workloads, name)()
+    with MinimalMode() as minimal:
+        workload.run()
+    with OpFlopMode() as mode:
+        workload.run()
+    assert minimal.total == mode.total
+    assert {(each.context.path, each.pricing.op, each.calls) for each in minimal.accumulators if each.context.path} >= {
+        (row.module, row.op, row.calls) for row in mode.profile.rows if row.module and row.phase == "forward"
+    }

@@ -14,7 +14,7 @@ from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, Row
 
-X = torch.ones(4, 4)
+X, Y, Z = torch.ones(4, 4), torch.ones(4, 4), torch.ones(5, 5)
 WEIGHT, BIAS = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
 
 
@@ -80,13 +80,14 @@ OPERATORS = {
     "a number": (lambda: X.mul_(1.0), 13),
     "alpha": (lambda: torch.add(X, X, alpha=2), 23),
     "view": (lambda: X.t(), 11),
-    "mm": (lambda: torch.mm(X, X), 20),
-    "linear": (lambda: nn.functional.linear(X, WEIGHT, BIAS), 38),
-    "softmax": (lambda: torch.softmax(X, -1), 28),
+    "mm": (lambda: torch.mm(X, Y), 15),
+    "mm of one matrix": (lambda: torch.mm(Z, Z), 25),
+    "linear": (lambda: nn.functional.linear(X, WEIGHT, BIAS), 27),
+    "softmax": (lambda: torch.softmax(X, -1), 14),
 }
 
 MODULE = 15
-BACKWARD = 358
+BACKWARD = 319
 BLOCK = 276
 NEW_MODULE = 47
 

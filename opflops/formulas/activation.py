@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
@@ -52,12 +53,14 @@ GELU_TANH = Cost(ops=8, transcendentals=1)
 
 
 @formula(aten.gelu)
+@sized_by("self")
 def gelu(self: Tensor, approximate: str = "none") -> Cost:
     """Use the error function, or the tanh form."""
     return (GELU_TANH if approximate == "tanh" else GELU) * self.numel()
 
 
 @formula(aten.gelu_backward)
+@sized_by("self")
 def gelu_backward(self: Tensor, approximate: str = "none") -> Cost:
     """``grad * (cdf + x * pdf)``, with ``cdf = 0.5 * (1 + erf(a * x))`` and ``pdf = b * exp(-0.5 * x * x)``.
 

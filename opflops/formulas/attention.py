@@ -20,6 +20,7 @@ from opflops.formulas.attention_pairs import (
     counted_mask,
 )
 from opflops.formulas.sizes import aten, newer, newer_formula, present
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Each formula below serves a forward and a backward, which take the same arguments: ``cost_of`` says which.
 
 
+@sized_by("query", "key", "value", absent=("attn_mask", "attn_bias"))
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

@@ -8,6 +8,7 @@ import torch
 
 from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
@@ -70,30 +71,35 @@ def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
 
 
 @formula(aten.mm)
+@sized_by("self", "mat2")
 def mm(self: Tensor, mat2: Tensor) -> Cost:
     """m·n·k."""
     return Cost(products(self, mat2))
 
 
 @formula(aten.bmm)
+@sized_by("self", "mat2")
 def bmm(self: Tensor, mat2: Tensor) -> Cost:
     """b·m·n·k."""
     return Cost(products(self, mat2))
 
 
 @formula(aten.mv, aten.dot, aten.vdot)
+@sized_by("self")
 def mv(self: Tensor) -> Cost:
     """Every element of a matrix (or of the first vector) is multiplied once."""
     return Cost(macs=stored(self))
 
 
 @formula(aten.addmm, aten._sparse_addmm)
+@sized_by("mat1", "mat2")
 def addmm(mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (mat1 @ mat2)``."""
     return Cost(products(mat1, mat2), scaled_sum(out, beta, alpha))
 
 
 @formula(aten.baddbmm)
+@sized_by("batch1", "batch2")
 def baddbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (batch1 @ batch2)``, batch by batch."""
     return Cost(products(batch1, batch2), scaled_sum(out, beta, alpha))
@@ -106,6 +112,7 @@ def addbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, out
 
 
 @formula(aten.addmv)
+@sized_by("mat")
 def addmv(mat: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (mat @ vec)``."""
     return Cost(stored(mat), scaled_sum(out, beta, alpha))

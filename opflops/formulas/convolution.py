@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.activation import RELU
 from opflops.formulas.sizes import aten, numel, reduction_ops
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
@@ -28,6 +29,7 @@ def multiply_adds(input: Tensor, weight: Tensor, output: Tensor, *, transposed: 
 
 
 @formula(aten.convolution, aten._convolution, aten.convolution_overrideable)
+@sized_by("input", "weight", "out")
 def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, *, out: Tensor) -> Cost:
     """Positions times weights; the bias is added to every element of the result."""
     return Cost(multiply_adds(input, weight, out, transposed=transposed), 0 if bias is None else out.numel())
@@ -46,6 +48,7 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: 
     aten.slow_conv_dilated2d,
     aten.slow_conv_dilated3d,
 )
+@sized_by("self", "weight", "out")
 def convolution_of_a_library(self: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor) -> Cost:
     """The same in oneDNN, cuDNN, MIOpen, Metal and PyTorch's own kernels, which it calls below ``convolution``."""
     return convolution(self, weight, bias, transposed=False, out=out)
@@ -92,6 +95,7 @@ def conv_tbc(weight: Tensor, *, out: Tensor) -> Cost:
 
 
 @formula(aten.convolution_backward, aten.convolution_backward_overrideable)
+@sized_by("grad_output", "input", "weight")
 def convolution_backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, transposed: bool, output_mask: Sequence[bool]
 ) -> Cost:

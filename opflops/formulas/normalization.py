@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, newer_formula, numel, present, reduction_ops
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -45,6 +46,7 @@ def _batch_norm(
 
 
 @formula(aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
+@sized_by("input")
 def batch_norm(
     input: Tensor,
     weight: Tensor | None,
@@ -64,6 +66,7 @@ def batch_norm(
 
 
 @formula(aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional)
+@sized_by("input")
 def native_batch_norm_legit(
     input: Tensor,
     weight: Tensor | None,
@@ -77,12 +80,14 @@ def native_batch_norm_legit(
 
 
 @formula(aten._native_batch_norm_legit_no_training, aten._batch_norm_no_update)
+@sized_by("input")
 def native_batch_norm_no_training(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Cost:
     """The same, with running statistics."""
     return _batch_norm(input, weight, bias, [], train=False)
 
 
 @formula(aten._batch_norm_with_update, aten._batch_norm_with_update_functional)
+@sized_by("input")
 def batch_norm_with_update(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None
 ) -> Cost:
@@ -119,18 +124,21 @@ def _batch_norm_backward(
 
 
 @formula(aten.native_batch_norm_backward)
+@sized_by("input")
 def native_batch_norm_backward(input: Tensor, weight: Tensor | None, train: bool, output_mask: Sequence[bool]) -> Cost:
     """See :func:`_batch_norm_backward`."""
     return _batch_norm_backward(input, weight, train=train, invstd_given=train, output_mask=output_mask)
 
 
 @formula(aten.batch_norm_backward)
+@sized_by("input")
 def batch_norm_backward(input: Tensor, weight: Tensor | None, update: bool, output_mask: Sequence[bool]) -> Cost:
     """The same, after ``_batch_norm_with_update``."""
     return _batch_norm_backward(input, weight, train=update, invstd_given=update, output_mask=output_mask)
 
 
 @formula(aten.cudnn_batch_norm_backward, aten.miopen_batch_norm_backward)
+@sized_by("input")
 def batch_norm_backward_of_a_library(input: Tensor, weight: Tensor | None) -> Cost:
     """The same in cuDNN and MIOpen, which use this only for training and always compute all three."""
     return _batch_norm_backward(input, weight, train=True, invstd_given=True)
@@ -147,6 +155,7 @@ def quantized_batch_norm(input: Tensor, weight: Tensor | None) -> Cost:
 
 
 @formula(aten.native_layer_norm)
+@sized_by("input")
 def native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None
 ) -> Cost:
@@ -167,6 +176,7 @@ def _rows(input: Tensor, normalized_shape: Sequence[int]) -> int:
 
 
 @formula(aten.native_layer_norm_backward)
+@sized_by("input")
 def native_layer_norm_backward(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -193,12 +203,14 @@ def native_layer_norm_backward(
 
 
 @formula(aten.native_group_norm)
+@sized_by("input")
 def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, group: int) -> Cost:
     """One mean and variance for each group of channels of each sample."""
     return normalize(input.numel(), N * group, weight, bias)
 
 
 @formula(aten.native_group_norm_backward)
+@sized_by("grad_out")
 def native_group_norm_backward(
     grad_out: Tensor,
     weight: Tensor | None,
@@ -229,6 +241,7 @@ def native_group_norm_backward(
 
 
 @newer_formula("_fused_rms_norm")
+@sized_by("input")
 def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> Cost:
     """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as in the operator's decomposition."""
     elements = input.numel()
@@ -238,6 +251,7 @@ def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tenso
 
 
 @newer_formula("_fused_rms_norm_backward")
+@sized_by("input")
 def fused_rms_norm_backward(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, output_mask: Sequence[bool]
 ) -> Cost:

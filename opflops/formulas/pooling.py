@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import aten, numel
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
@@ -37,6 +38,7 @@ def adaptive_windows(input: Tensor, output: Tensor, rank: int) -> int:
 
 
 def _max_pool(rank: int) -> Any:
+    @sized_by("self", "out")
     def price(kernel_size: Sequence[int], *, out: Any) -> Cost:
         result: Tensor = out[0] if isinstance(out, (tuple, list)) else out
         return Cost(ops=result.numel() * (window(kernel_size, rank) - 1))
@@ -46,6 +48,7 @@ def _max_pool(rank: int) -> Any:
 
 
 def _average_pool(rank: int) -> Any:
+    @sized_by("self", "out")
     def price(kernel_size: Sequence[int], *, out: Tensor) -> Cost:
         return Cost(ops=out.numel() * window(kernel_size, rank))
 
@@ -54,6 +57,7 @@ def _average_pool(rank: int) -> Any:
 
 
 def _average_pool_backward(rank: int) -> Any:
+    @sized_by("grad_output", "self")
     def price(grad_output: Tensor, kernel_size: Sequence[int]) -> Cost:
         return Cost(ops=grad_output.numel() * (1 + window(kernel_size, rank)))
 
@@ -62,6 +66,7 @@ def _average_pool_backward(rank: int) -> Any:
 
 
 def _adaptive_average_pool(rank: int) -> Any:
+    @sized_by("self", "out")
     def price(self: Tensor, *, out: Tensor) -> Cost:
         return Cost(ops=adaptive_windows(self, out, rank))
 
@@ -70,6 +75,7 @@ def _adaptive_average_pool(rank: int) -> Any:
 
 
 def _adaptive_average_pool_backward(rank: int) -> Any:
+    @sized_by("grad_output", "self")
     def price(grad_output: Tensor, self: Tensor) -> Cost:
         return Cost(ops=grad_output.numel() + adaptive_windows(self, grad_output, rank))
 
@@ -78,6 +84,7 @@ def _adaptive_average_pool_backward(rank: int) -> Any:
 
 
 def _adaptive_max_pool(rank: int) -> Any:
+    @sized_by("self", "out")
     def price(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
         return Cost(ops=adaptive_windows(self, out[0], rank) - out[0].numel())
 
@@ -85,6 +92,7 @@ def _adaptive_max_pool(rank: int) -> Any:
     return price
 
 
+@sized_by("grad_output", "self")
 def _scatter(grad_output: Tensor) -> Cost:
     """Add each gradient to the input that was the largest of its window."""
     return Cost(ops=grad_output.numel())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
+from opflops.pricing.known_costs import sized_by
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     aten.max.default,
     aten.min.default,
 )
+@sized_by("self")
 def reduce_op(self: Tensor, *, out: Tensor) -> Cost:
     """Reduce by adding or by comparing."""
     return Cost(ops=reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.max.dim, aten.min.dim)
+@sized_by("self")
 def reduce_with_indices(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
     """Reduce by comparing; keeping the index takes no operation."""
     return Cost(ops=reduction_ops(self.numel(), out[0].numel()))
@@ -59,6 +62,7 @@ def prod(self: Tensor, *, out: Tensor) -> Cost:
 
 
 @formula(aten.mean)
+@sized_by("self")
 def mean(self: Tensor, *, out: Tensor) -> Cost:
     """A sum and a division."""
     return Cost(ops=reduction_ops(self.numel(), out.numel()) + out.numel())
@@ -82,12 +86,14 @@ def _results(out: Any) -> int:
 
 
 @formula(aten.var, aten.var_mean)
+@sized_by("self")
 def var(self: Tensor, *, out: Any) -> Cost:
     """See :func:`variance`."""
     return Cost(ops=_variances(self, _results(out)))
 
 
 @formula(aten.std, aten.std_mean)
+@sized_by("self")
 def std(self: Tensor, *, out: Any) -> Cost:
     """The square root of the variance."""
     return Cost(ops=_variances(self, _results(out)), transcendentals=_results(out))
@@ -110,6 +116,7 @@ def norms(elements: int, results: int, order: Any, absolute: Cost = REAL_ABS) ->
 
 
 @formula(aten.linalg_vector_norm, aten.norm)
+@sized_by("self")
 def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
     """See :func:`norms`."""
     order = next((given for given in (ord, p) if given is not None), 2)
@@ -128,6 +135,7 @@ def rows_along(tensor: Tensor, dim: int) -> int:
 
 
 @formula(aten._softmax)
+@sized_by("self")
 def softmax_op(self: Tensor, dim: int) -> Cost:
     """See :func:`softmax`."""
     return softmax(self.numel(), rows_along(self, dim))
@@ -156,6 +164,7 @@ def _may_be_masked(scores: Tensor) -> bool:
 
 
 @formula(aten._log_softmax)
+@sized_by("self")
 def log_softmax(self: Tensor, dim: int) -> Cost:
     """``x - max - log(sum(exp(x - max)))``: a softmax with a subtraction for the division, and a logarithm."""
     rows = rows_along(self, dim)
@@ -163,6 +172,7 @@ def log_softmax(self: Tensor, dim: int) -> Cost:
 
 
 @formula(aten._softmax_backward_data)
+@sized_by("grad_output")
 def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``y * grad - y * sum(y * grad)``: two multiplications and a subtraction per element, and a sum."""
     elements = grad_output.numel()
@@ -170,6 +180,7 @@ def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
 
 
 @formula(aten._log_softmax_backward_data)
+@sized_by("grad_output")
 def log_softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``grad - exp(y) * sum(grad)``."""
     elements = grad_output.numel()
@@ -177,6 +188,7 @@ def log_softmax_backward(grad_output: Tensor, dim: int) -> Cost:
 
 
 @formula(aten.logsumexp)
+@sized_by("self")
 def logsumexp(self: Tensor, *, out: Tensor) -> Cost:
     """``max + log(sum(exp(x - max)))``."""
     elements, rows = self.numel(), out.numel()
@@ -184,6 +196,7 @@ def logsumexp(self: Tensor, *, out: Tensor) -> Cost:
 
 
 @formula(aten.cumsum)
+@sized_by("self")
 def cumsum(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is added to the sum so far."""
     return Cost(ops=reduction_ops(self.numel(), rows_along(self, dim)))

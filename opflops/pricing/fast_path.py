@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from opflops.pricing.dtypes import FLOATING, REAL
 from opflops.pricing.formula_results import whole_counts
+from opflops.pricing.known_costs import ABSENT, CostLookup, KnownCosts, look_up_costs
 from opflops.pricing.schema_binding import bind_schema, is_trusted
 from opflops.pricing.traffic import (
     EXACT_TENSOR_TYPES,
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from opflops.pricing.schema_binding import PricingRule, SchemaBinding
     from opflops.torch_internals.dispatch import OpOverload
 
-_COUNTS = "_macs, _ops, _transcendentals, _read, _written, _sent"
+_COUNTS = "_macs, _ops, _transcendentals, _bytes_read, _bytes_written, _sent"
+_ALL_COUNTS = ("macs", "ops", "transcendentals", "bytes_read", "bytes_written", "activations")
 # What somebody else's formula returns is checked at each call; what is not so is looked at more closely.
 _ARE_WHOLE = " and ".join(f"_type({name}) is _int and {name} >= 0" for name in _COUNTS.split(", "))
 _NON_TENSOR_TYPES = frozenset({int, float, bool, complex, type(None)})
@@ -68,10 +72,15 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_int": int,
         "_SymbolicSizeError": SymbolicSizeError,
         "_type": type,
+        "_Tensor": Tensor,
+        **ABSENT,
+        "_known": (known := KnownCosts()),
+        "_entries": known.entries,
     }
     names = [parameter.name for parameter in binding.parameters]
     complete = _define([f"def _complete({binding.signature}):", f"return ({_comma_separated(names)})"], namespace)
-    lines = [*_unpack_arguments(binding, names), *_select_accumulator(binding), *_add_cost(binding, rule)]
+    lookup = look_up_costs(binding, rule, overload)
+    lines = [*_unpack_arguments(binding, names), *_add_cost(binding, rule, lookup)]
     record: Callable[..., Any] = _define(["def record(_accumulator, _out, _args):", *lines], namespace)
     vars(record)["complete"] = complete
     return record
@@ -135,7 +144,7 @@ def _select_accumulator(binding: SchemaBinding) -> list[str]:
     ]
 
 
-def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
+def _add_cost(binding: SchemaBinding, rule: PricingRule, lookup: CostLookup | None) -> list[str]:
     """Generate the lines that compute the cost and add it; nothing is added before all counts are known."""
     whole_result = [TrafficTerm("_out", single=False)]
     each_result = [TrafficTerm(f"_out[{index}]", single=True) for index in range(binding.results)]
@@ -143,13 +152,15 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
     terms = dict.fromkeys(term for direction in traffic for term in direction)
     names = {term: f"_bytes{index}" for index, term in enumerate(terms)}
     read, written = (" + ".join(names[term] for term in direction) for direction in traffic)
-    lines = [f"{names[term]} = {_bytes_of(term)}" for term in terms]
-    add_bytes = [f"_accumulator.bytes_read += {read}"] if read else []
-    add_bytes += [f"_accumulator.bytes_written += {written}"] if written else []
+    lines = [*_select_accumulator(binding), *(f"{names[term]} = {_bytes_of(term)}" for term in terms)]
     finish = ["_accumulator.calls += 1", "return True"]
     if rule.formula is None:
-        return [*lines, *add_bytes, *finish]
+        moved = {name: total for name, total in (("bytes_read", read), ("bytes_written", written)) if total}
+        lines += [f"_{name} = {total}" for name, total in moved.items()]
+        return [*_unless_known(lookup, lines, [*moved]), *_add_all([*moved]), *finish]
     if rule.per_element and binding.results == 1:
+        add_bytes = [f"_accumulator.bytes_read += {read}"] if read else []
+        add_bytes += [f"_accumulator.bytes_written += {written}"] if written else []
         add_all = [*_add_per_element(rule.per_element), *add_bytes, *finish]
         at_defaults = " and ".join(
             f"{name} == {default!r}" if name not in binding.numbers else _equals_number(binding, name, default)
@@ -158,8 +169,7 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         if not at_defaults:
             return [*lines, *add_all]
         lines += [f"if {at_defaults}:", *(f"    {line}" for line in add_all)]
-    return [
-        *lines,
+    lines += [
         *(f"if _type({name}) in _SYMBOLIC: raise _SymbolicSizeError" for name in binding.numbers),
         f"_cost = {binding.cost}",
         "if _type(_cost) is not _Cost: return False",
@@ -167,21 +177,49 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         *([] if is_trusted(rule.formula) else [f"if not ({_ARE_WHOLE}): {_COUNTS} = _whole_counts('', _cost)"]),
         # Only collectives send, which have a process group each and are not on the fast path.
         "if _sent: return False",
-        *_add_activations(binding),
-        *(f"_accumulator.{name} += _{name}" for name in ("macs", "ops", "transcendentals")),
-        f"_accumulator.bytes_read += _read or {read or 0}",
-        f"_accumulator.bytes_written += _written or {written or 0}",
-        *finish,
+        f"_activations = {_elements_of_first(binding)} if _macs else 0",
+        *([f"if not _bytes_read: _bytes_read = {read}"] if read else []),
+        *([f"if not _bytes_written: _bytes_written = {written}"] if written else []),
     ]
+    return [*_unless_known(lookup, lines, [*_ALL_COUNTS]), *_add_all([*_ALL_COUNTS]), *finish]
 
 
-def _add_activations(binding: SchemaBinding) -> list[str]:
-    """Generate the lines that add the elements of the first result, if there were multiply-accumulates."""
-    elements = "_first_elements(_out)"
-    if binding.results:
-        first = "_out" if binding.results == 1 else "_out[0]"
-        elements = f"{first}.numel() if _type({first}) in _TENSORS else {elements}"
-    return [f"if _macs: _accumulator.activations += {elements}"]
+def _add_all(counts: list[str]) -> list[str]:
+    """Generate the lines that add counts."""
+    return [f"_accumulator.{name} += _{name}" for name in counts]
+
+
+def _elements_of_first(binding: SchemaBinding) -> str:
+    """Generate an expression for the elements of the first result."""
+    if not binding.results:
+        return "_first_elements(_out)"
+    first = "_out" if binding.results == 1 else "_out[0]"
+    return f"({first}.numel() if _type({first}) in _TENSORS else _first_elements(_out))"
+
+
+def _unless_known(lookup: CostLookup | None, lines: list[str], counts: list[str]) -> list[str]:
+    """Generate the lines that look counts up; run the given lines, which compute them, if they are not known."""
+    if lookup is None:
+        return lines
+    key, tensors, conditions, others = lookup
+    found = ", ".join(f"_{name}" for name in counts)
+    alike = [
+        "(_dtype is _accumulator.dtype or _accumulator.dtype is None)",
+        *conditions,
+        f"_look_alike({', '.join(tensors)})",
+        *([f"_others == ({_comma_separated(others)})"] if others else []),
+    ]
+    remember = f"_known.remember(_key, ({_comma_separated(tensors)}), ({_comma_separated(others)}), _dtype, {found})"
+    return [
+        f"_key = {key}",
+        f"for _look_alike, _others, _dtype, {found} in _entries.get(_key, ()):",
+        f"    if {' and '.join(alike)}:",
+        "        _accumulator.dtype = _dtype",
+        "        break",
+        "else:",
+        *(f"    {line}" for line in lines),
+        f"    if {' and '.join(['_key', *conditions])}: {remember}",
+    ]
 
 
 def _equals_number(binding: SchemaBinding, name: str, number: Any) -> str:

@@ -154,6 +154,7 @@ class SchemaBinding(NamedTuple):
         results: How many tensors the operator returns; 0 if it returns anything else too.
         defaults: The formula's default values, for those of its parameters that are in the schema.
         numbers: Those of the formula's parameters that may be symbolic numbers.
+        formula_arguments: The arguments that the formula takes.
     """
 
     namespace: dict[str, Any]
@@ -166,6 +167,7 @@ class SchemaBinding(NamedTuple):
     results: int
     defaults: dict[str, Any]
     numbers: list[str]
+    formula_arguments: list[str]
 
     @property
     def signature(self) -> str:
@@ -195,6 +197,7 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
     }
     cost, defaults = "_zero", {}
     numbers: list[str] = []
+    from_schema: list[str] = []
     if rule.formula is not None:
         from_schema, from_mode = match_parameters(rule.formula, overload)
         namespace["_formula"] = rule.formula
@@ -236,6 +239,7 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
         len(schema.returns) if all(str(returned.type) == "Tensor" for returned in schema.returns) else 0,
         defaults,
         numbers,
+        [*map(python_name, from_schema)],
     )
 
 
