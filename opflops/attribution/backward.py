@@ -60,7 +60,7 @@ class BackwardAttribution:
     # What few blocks need: the sequence numbers at which backward passes were, a while after they began, and the
     # contexts that stand here for those of other threads' stacks.
     _pass_starts: dict[int, int] | None = None
-    _contexts_alike: dict[ModuleContext, ModuleContext] | None = None
+    _contexts_alike: dict[ModuleContext, ModuleContext] = {}  # noqa: RUF012 - replaced where there are any
 
     def __init__(self, roots: RootModules | None = None) -> None:
         self.roots = RootModules() if roots is None else roots
@@ -127,26 +127,22 @@ class BackwardAttribution:
         """Return the context here that stands for one of another thread's stack, at the same path and call site."""
         if context.path == OUTSIDE:
             return self.entries[0][0]
-        if self._contexts_alike is None:
-            self._contexts_alike = {}
         alike = self._contexts_alike.get(context)
         if alike is None:
             given = context.path, context.module_type, context.caller, context.call
+            if not self._contexts_alike:
+                self._contexts_alike = {}
             alike = self._contexts_alike[context] = ModuleContext(*given)
         return alike
 
-    def _all_contexts(self) -> list[ModuleContext]:
-        alike = (self._contexts_alike or {}).values()
-        return [*self._contexts.values(), *self._replacement_contexts.values(), *alike]
-
     def clear_fast_path(self) -> None:
         """Clear the fast path of every context."""
-        for context in self._all_contexts():
+        for context in (*self._contexts.values(), *self._replacement_contexts.values(), *self._contexts_alike.values()):
             context.clear_fast_path()
 
     def clear_accumulators(self) -> None:
         """Clear the accumulators of every context, which keep their counts."""
-        for context in self._all_contexts():
+        for context in (*self._contexts.values(), *self._replacement_contexts.values(), *self._contexts_alike.values()):
             # Nearly all have been called from one place, in the forward.
             if context.sites or context.accumulators or context.has_other_phases:
                 context.clear_accumulators()

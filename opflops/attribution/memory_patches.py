@@ -66,8 +66,10 @@ def _wrap_resize(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# Whether there is anything to remove; somebody's own method to resize a storage, if there is one, and ours.
-_installed = False
+installed = False
+"""Whether a mode that counts follows memory, or did, since the patches are in place."""
+
+# Somebody's own method to resize a storage, if there is one, and ours.
 _their_resize: Any = None
 _our_resize: Any = None
 
@@ -77,8 +79,8 @@ def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Call
 
     Undo the former by :func:`remove_memory_patches`.
     """
-    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - the patches are global too
-    _installed = True
+    global installed, _their_resize, _our_resize  # noqa: PLW0603 - the patches are global too
+    installed = True
     remove_step_hooks(_see_optimizer)
     register_step_hooks(_see_optimizer)
     present = UntypedStorage.__dict__.get("resize_")
@@ -91,8 +93,8 @@ def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Call
 
 def remove_memory_patches() -> None:
     """Undo what :func:`memory_patches` did, if it was called. To do this again is harmless."""
-    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - as above
-    if _installed:
+    global installed, _their_resize, _our_resize  # noqa: PLW0603 - as above
+    if installed:
         remove_step_hooks(_see_optimizer)
         if _our_resize is not None and UntypedStorage.__dict__.get("resize_") is _our_resize:
             if _their_resize is None:
@@ -100,4 +102,4 @@ def remove_memory_patches() -> None:
             else:
                 UntypedStorage.resize_ = _their_resize  # type: ignore[method-assign]
         _their_resize = _our_resize = None
-        _installed = False
+        installed = False

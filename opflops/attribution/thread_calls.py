@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution import memory_patches
 from opflops.attribution.memory_patches import call_tracked
-from opflops.attribution.module_stack import counting_modes, module_stacks_of
+from opflops.attribution.module_stack import HasModuleStack, counting_modes, module_stacks_of
 from opflops.attribution.thread_nodes import beginning
 from opflops.attribution.threads import modes_for_all_threads, modes_for_this_thread, note_uncounted_work
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
-from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.engine_call import UNPATCHED_ENGINE_CALL
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ def _begin_own_pass(modes: list[Any], run: Callable[[], Any], roots: Any) -> Any
 
 def run_backward(roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a backward pass. Modes of other threads than this one count it, or record that they do not."""
+    if (
+        not modes_for_all_threads
+        and not memory_patches.installed
+        and (count := mode_count())
+        and isinstance(mode_at(count - 1), HasModuleStack)
+    ):
+        # As most programs: the pass is in the thread of the blocks.
+        return UNPATCHED_ENGINE_CALL(roots, *args, **kwargs)
     run = partial(_begin_pass, roots, *args, **kwargs)
     if graph_task_id() < 0:
         modes = modes_for_this_thread()

@@ -35,6 +35,9 @@ class DisplayedMode(Displayed):
     if not TYPE_CHECKING:  # checkers would take any attribute
 
         def __getattr__(self, name: str) -> Any:
+            if name[0] == "_":
+                # PyTorch looks for such names in each block.
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             from opflops.profile.profile import Profile  # noqa: PLC0415 - only for errors
 
             return missing(self, name, [each for each in dir(Profile) if not each.startswith("_")])
