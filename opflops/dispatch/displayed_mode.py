@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from opflops.dispatch.mode_arguments import NOT_COPIED
 from opflops.errors import ArgumentError
+from opflops.profile.profile import Profile
 from opflops.records.display import Displayed
-from opflops.records.other_names import missing
+from opflops.records.other_names import OTHER_NAMES, unknown_attribute
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
 
-    from opflops.profile.profile import Profile
     from opflops.report.notebook import Limits, Part
+
+
+_PROFILE_NAMES = frozenset(each for each in dir(Profile) if not each.startswith("_"))
+
+
+class _Elsewhere:
+    """Stand for an attribute that a mode does not have, and say where it is."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, mode: object, owner: type) -> NoReturn:
+        raise unknown_attribute(owner, self._name, _PROFILE_NAMES)
 
 
 class DisplayedMode(Displayed):
@@ -32,15 +46,15 @@ class DisplayedMode(Displayed):
         """
         raise ArgumentError(NOT_COPIED)
 
-    if not TYPE_CHECKING:  # checkers would take any attribute
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # PyTorch looks for missing attributes in each block, so __getattr__ would take time.
+        for name in {*_PROFILE_NAMES, *OTHER_NAMES}:
+            if not hasattr(cls, name):
+                setattr(cls, name, _Elsewhere(name))
 
-        def __getattr__(self, name: str) -> Any:
-            if name[0] == "_":
-                # PyTorch looks for such names in each block.
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            from opflops.profile.profile import Profile  # noqa: PLC0415 - only for errors
-
-            return missing(self, name, [each for each in dir(Profile) if not each.startswith("_")])
+    def __dir__(self) -> list[str]:
+        return [each for each in super().__dir__() if not isinstance(getattr_static(self, each, None), _Elsewhere)]
 
     def _notebook_parts(self, limits: Limits) -> list[Part]:
         return self._snapshot()._notebook_parts(limits)  # noqa: SLF001 - the display of both is one

@@ -8,7 +8,7 @@ from opflops.errors import UnknownAttributeError
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _BLOCK = "with OpFlopMode() as m: model(x)"
 # {0} is the object, {1} its profile. Names that differ in get_ or print_ alone are one.
@@ -27,7 +27,7 @@ _HERE = {
     "{1}.where(phase='forward')": "forward forward_flops",
     "{1}.unpriced": "unsupported_ops unpriced_ops",
     "print({0})": "summary report show display print model_profile model_summary",
-    "{0}.table()": "to_table",
+    "{0}.table()": "to_table get_table",
     "{1}.to_dataframe()": "to_pandas to_df df dataframe",
     "{1}.to_json()": "json to_dict as_dict",
     "{1}.to_html()": "html",
@@ -37,15 +37,24 @@ _HERE = {
 _OF_BLOCKS = {"start", "stop", "enter", "exit", "reset", "clear", "begin", "end", "start_profile", "stop_profile"}
 
 
-def unknown_attribute(holder: object, name: str, profile_names: Iterable[str] | None = None) -> UnknownAttributeError:
+def _all_names() -> Iterator[str]:
+    for name in " ".join(_HERE.values()).split():
+        yield from (name, f"get_{name}", f"print_{name}")
+    yield from _OF_BLOCKS
+
+
+OTHER_NAMES = frozenset(_all_names())
+"""What a mode might be asked for."""
+
+
+def unknown_attribute(owner: type, name: str, profile_names: Iterable[str] | None = None) -> UnknownAttributeError:
     """Return the error for an attribute that a mode or a profile does not have, with the place of what was meant.
 
     Args:
-        holder: The mode, or the profile.
+        owner: The class of the mode, or of the profile.
         name: The attribute.
         profile_names: What the profile of a mode has; None for a profile.
     """
-    kind = type(holder).__name__
     own, profile = ("p", "p") if profile_names is None else ("m", "m.profile")
     if profile_names is not None and name in profile_names:
         advice = f"Its profile has: {profile}.{name}."
@@ -53,19 +62,18 @@ def unknown_attribute(holder: object, name: str, profile_names: Iterable[str] | 
         advice = f"It counts what runs in its block, afresh each time: {_BLOCK}."
     else:
         plain = name.lower().removeprefix("get_").removeprefix("print_")
-        known = next((here for here, names in _HERE.items() if plain in names.split()), "")
-        near = nearest(name, [each for each in dir(type(holder)) if not each.startswith("_")], 1)
+        known = next((here for here, names in _HERE.items() if {name, plain} & {*names.split()}), "")
+        near = nearest(name, [each for each in dir(owner) if not each.startswith("_")], 1)
         advice = f"Write {known.format(own, profile)}." if known else "".join(f"Did you mean {each}?" for each in near)
-    return UnknownAttributeError(f"{kind} has no attribute {name!r}. {advice}".rstrip())
+    return UnknownAttributeError(f"{owner.__name__} has no attribute {name!r}. {advice}".rstrip())
 
 
-def missing(holder: Any, name: str, profile_names: Iterable[str] | None = None) -> Any:
+def missing(holder: Any, name: str) -> Any:
     """Be the ``__getattr__`` of a class, which Python calls also if a property of it raises an ``AttributeError``.
 
     Args:
         holder: An object of the class.
         name: The attribute.
-        profile_names: As for :func:`unknown_attribute`.
 
     Raises:
         UnknownAttributeError: There is no such attribute.
@@ -73,4 +81,4 @@ def missing(holder: Any, name: str, profile_names: Iterable[str] | None = None) 
     if name.startswith("_") or hasattr(type(holder), name):
         # Raise what Python, or the property, has raised.
         return object.__getattribute__(holder, name)
-    raise unknown_attribute(holder, name, profile_names)
+    raise unknown_attribute(type(holder), name)

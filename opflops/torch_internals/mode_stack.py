@@ -66,8 +66,6 @@ class DispatchMode(HasExit, TorchDispatchMode):
     calls, and :func:`opflops.torch_internals.compiler.run_modes_uncompiled` says so to the compiler.
     """
 
-    # PyTorch asks for it in each block. None means a mode like most.
-    _dispatch_key = None
     # Whether the mode was entered inside torch.inference_mode.
     in_inference_mode = False
     # While the mode is taken off from below others: its index, and these.
