@@ -115,6 +115,10 @@ class ProfileArgumentError(ProfileError, ArgumentError):
     """Report an argument of a query that cannot be used."""
 
 
+class UnknownAttributeError(OpflopsError, AttributeError):
+    """Report an attribute that a mode or a profile does not have; the message says where what was meant is."""
+
+
 class RankError(OpflopsError):
     """Report ranks of a process group that did not take part in an exchange, or that there is no group.
 

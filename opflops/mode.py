@@ -108,10 +108,11 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
             :func:`opflops.formula`.
         timing: Also time each operator by itself, on accelerators by events. :func:`opflops.time_step` repeats a step.
-        threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
-            for these threads before the block ends. By default the mode counts its own thread, with its backward
-            passes, and the profile's ``remarks`` name the modules that other threads called. What other threads run
-            outside modules, such as a loss or a step of an optimizer, is not counted either way.
+        threads: Also count modules that other threads call while the block runs, such as those of a thread pool, with
+            their backward passes and steps of optimizers. Wait for these threads before the block ends. By default the
+            mode counts its own thread, with its backward passes, and the profile's ``remarks`` name what other threads
+            did. What other threads run outside modules, such as a loss that is no module, is not counted either way,
+            and nothing of other processes is.
         root: The model whose names are used for all of its modules, whoever calls them: the block itself, as in
             ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
             root, unless the block also calls a model that contains it, before or after. The mode keeps the model
@@ -241,8 +242,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         self._on_stack = True
         super()._begin_mode()
         self.active = True
-        if self._threads:
-            self._thread_modes = ThreadModes(self)
+        self._thread_modes = ThreadModes(self) if self._threads else None
         self._block = BlockThread(self.module_stack.roots, counts_others=self._threads)
         begin_block(self._block, self)
 
@@ -311,6 +311,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         self.module_stack.read_tensors_again()
         # Nothing is looked up any more, and accumulators refer to their contexts.
         self.module_stack.clear_accumulators()
+        if self._thread_modes is not None:
+            self._thread_modes.end()
 
     def _stop_counting(self) -> None:
         self.active = False

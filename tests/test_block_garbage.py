@@ -1,6 +1,7 @@
 """What a block made is freed as soon as nobody uses it, without Python's garbage collector."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -51,6 +52,12 @@ def fail():
         NET(torch.ones(3, 3))
 
 
+def train_in_a_thread():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(NET, X).result().sum().backward()
+        pool.submit(train).result()
+
+
 PROGRAMS = {
     "a forward": (lambda: NET(X), {}),
     "training": (train, {}),
@@ -62,6 +69,7 @@ PROGRAMS = {
     "a model deleted inside, with memory": (delete_a_model, {"memory": True}),
     "modules made in a forward": (lambda: MAKES_MODULES(X), {}),
     "a recomputed forward": (recompute, {}),
+    "another thread": (train_in_a_thread, {"threads": True}),
     "an exception": (fail, {}),
     "inference mode": (torch.inference_mode()(lambda: NET(X)), {}),
 }

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops import Cost, OpFlopMode, count
 from opflops.attribution import patching
+from opflops.torch_internals.shared_context import patched
 
 # Finalizers, such as those of PyTorch's libraries, are interrupted too, where Python cannot raise.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -393,3 +394,31 @@ def test_the_error_of_a_signal_handler_is_never_taken_for_one_of_a_tensor():
     errors = list(interruptions(lambda: count(WAVES, X), files=files, handler=sound_alarm))
     assert len(errors) > 10
     assert all(type(error) is AlarmError for error in errors)
+
+
+@pytest.mark.parametrize("event", ["line", "opcode"])
+@pytest.mark.parametrize("surrounded", [False, True])
+def test_an_interruption_at_any_place_leaves_no_patch(event, surrounded):
+    """While attributes are patched and put back; somebody else who is inside keeps the patch."""
+    owner = type("Owner", (), {"method": lambda: 0})
+    patch = patched(lambda: [(owner, "method", lambda _: lambda: 1)])
+
+    def program():
+        with patch():
+            assert owner.method() == 1
+
+    def around():
+        with patch():
+            for _ in interruptions(program, event=event, files=("shared_context.py", "interruption.py")):
+                assert owner.method() == 1
+                places.append(1)
+
+    original, places = owner.method, []
+    if surrounded:
+        around()
+    else:
+        for _ in interruptions(program, event=event, files=("shared_context.py", "interruption.py")):
+            assert owner.method is original
+            places.append(1)
+    assert owner.method is original
+    assert len(places) > 20

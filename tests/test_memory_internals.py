@@ -10,10 +10,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
+from opflops.torch_internals import engine_call
 from opflops.torch_internals.autograd import sequence_nr
 from opflops.torch_internals.compiler import compiled_calls
+from opflops.torch_internals.module_call import replaced_code
 from opflops.torch_internals.optimizers import optimizer_tensors, register_step_hooks, remove_step_hooks
-from opflops.torch_internals.saved_tensors import ENGINE_ENTRIES, graph_nodes, node_of, saved_tensors
+from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
 from opflops.torch_internals.storages import all_tensors, component_tensors, storage_bytes, storage_of
 
 
@@ -89,18 +91,25 @@ def test_all_tensors_are_found_by_their_type():
     assert id(proxy) not in found
 
 
-def test_a_backward_pass_begins_with_one_function(monkeypatch):
-    """``backward``, ``grad`` and ``torch.autograd.backward`` look it up when they are called."""
+def test_a_backward_pass_begins_with_one_function():
+    """``backward``, ``grad`` and ``torch.autograd.backward`` call it, and its code can be replaced."""
     calls = []
-    for owner, name in ENGINE_ENTRIES:
-        original = getattr(owner, name)
-        monkeypatch.setattr(
-            owner, name, lambda roots, *a, _original=original, **k: (calls.append(roots), _original(roots, *a, **k))[1]
-        )
+
+    def replacement(roots, args, kwargs):
+        calls.append(roots)
+        return engine_call.UNPATCHED_ENGINE_CALL(roots, *args, **kwargs)
+
     x = torch.ones(2, requires_grad=True)
-    x.sum().backward()
-    torch.autograd.grad(x.sum(), x)
-    torch.autograd.backward([x.sum()])
+    code = engine_call.ENGINE_CALL.__code__
+    try:
+        engine_call.ENGINE_CALL.__code__ = replaced_code(replacement, engine_call.ENGINE_CALL_CODE)
+        x.sum().backward()
+        (gradient,) = torch.autograd.grad(x.sum(), x)
+        torch.autograd.backward([x.sum()])
+    finally:
+        engine_call.ENGINE_CALL.__code__ = code
+    assert torch.equal(gradient, torch.ones(2))
+    assert torch.equal(x.grad, 2 * torch.ones(2))
     assert len(calls) == 3
     assert all(isinstance(each, torch.Tensor) for roots in calls for each in roots)
 

@@ -218,7 +218,7 @@ def test_a_stepwise_lstm_is_that_of_pytorch(monkeypatch, options):
     x = torch.rand(4, 2, 3, dtype=torch.float64)
     wanted, costs = rows(lambda: layer(x))
     monkeypatch.setattr(symint_recurrent, "is_symbolic", lambda _: True)
-    with symint_patches.symint_patches_active:
+    with symint_patches.symint_patches_active():
         found, own_costs = rows(lambda: layer(x))
     for own, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(own, other)

@@ -184,7 +184,7 @@ def test_patched_interpolation_is_that_of_pytorch(monkeypatch, mode, by):
             with monkeypatch.context() as patch:
                 wanted, rows = counted(call)
                 patch.setattr(symint_patches, "_is_symbolic", lambda _: True)
-                with symint_patches.symint_patches_active:
+                with symint_patches.symint_patches_active():
                     found, own_rows = counted(call)
             assert torch.equal(found[0], wanted[0])
             assert own_rows == rows
@@ -198,7 +198,7 @@ def test_patched_recurrent_layers_are_those_of_pytorch(monkeypatch, kind, bidire
     layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
     wanted, rows = counted(lambda: layer(x))
     monkeypatch.setattr(symint_patches, "_is_symbolic", lambda _: True)
-    with symint_patches.symint_patches_active:
+    with symint_patches.symint_patches_active():
         found, own_rows = counted(lambda: layer(x))
     for ours, pytorchs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, pytorchs)
@@ -241,7 +241,7 @@ def test_contexts_that_patch_one_attribute_end_in_any_order(order):
     """Each wraps what is there while it lasts, and the last one puts back what was there before the first."""
     owner = type("Owner", (), {"method": lambda: 0})
     original = owner.method
-    contexts = [patched(lambda k=k: [(owner, "method", lambda call: lambda: 10 * call() + k)]) for k in (1, 2, 3)]
+    contexts = [patched(lambda k=k: [(owner, "method", lambda call: lambda: 10 * call() + k)])() for k in (1, 2, 3)]
     for context in contexts:
         context.__enter__()
     assert owner.method() == 123
@@ -261,7 +261,7 @@ def test_all_patches_are_removed():
     assert len(before) > 15
 
     def fail():
-        with symint_patches.symint_patches_active:
+        with symint_patches.symint_patches_active():
             assert all(getattr(owner, name) is not value for owner, name, _, value in before)
             raise ZeroDivisionError
 

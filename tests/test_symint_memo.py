@@ -37,7 +37,7 @@ def test_an_operation_is_that_of_pytorch_the_first_time_and_later(function: Any)
         operands = [batch, seq, batch + seq, 2 * batch, seq // 3, 4, 1, 2.5]
         pairs = [(x, y) for x in operands[:5] for y in operands]
         if patched:
-            with symint_patches_active:
+            with symint_patches_active():
                 first = [_described(function(*pair)) for pair in pairs]
                 found += [first, [_described(function(*pair)) for pair in pairs]]
         else:
@@ -56,7 +56,7 @@ def test_equal_operations_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(SymNode, "_mul", counted)
     _, batch, seq = _sizes()
-    with symint_patches_active:
+    with symint_patches_active():
         for _ in range(5):
             assert str(((batch + 1) * seq).node.expr) == str(((batch + 1) * seq).node.expr)
     assert len(computed) == 1
@@ -67,7 +67,7 @@ def test_an_operation_is_computed_again_once_a_size_has_been_replaced() -> None:
     env, batch, seq = _sizes()
     del batch, seq
     one, other = env.size("one", 6, 2, None), env.size("other", 6, 2, None)
-    with symint_patches_active:
+    with symint_patches_active():
         before = (one + other).node.expr
         assert len(before.free_symbols) == 2
         assert not env.specialized_dims()
@@ -83,7 +83,7 @@ def test_guards_are_those_of_pytorch() -> None:
     for patched in (False, True):
         env, batch, seq = _sizes()
         if patched:
-            with symint_patches_active:
+            with symint_patches_active():
                 taken = [bool(each) for each in _comparisons(batch, seq)]
         else:
             taken = [bool(each) for each in _comparisons(batch, seq)]
@@ -111,7 +111,7 @@ def test_a_tracer_of_the_program_notes_each_operation(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(SymNode, "_mul", counted)
     env, batch, _ = _sizes()
-    with symint_patches_active, FakeTensorMode(shape_env=env):
+    with symint_patches_active(), FakeTensorMode(shape_env=env):
         x = torch.empty(batch)
         double(x)
         computed.clear()

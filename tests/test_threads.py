@@ -250,7 +250,7 @@ def test_a_recomputation_in_another_thread_is_no_other_call():
 
     with OpFlopMode() as mode, ThreadPoolExecutor(1) as pool:
         pool.submit(train).result()
-    assert mode.profile.remarks == (uncounted_remark({"Net": 1}),)
+    assert mode.profile.remarks == (uncounted_remark({"Net": 1}, 1),)
 
 
 def test_a_count_remarks_threads_of_the_model():
@@ -311,3 +311,21 @@ def test_no_flag_stays_after_counts_of_threads_that_overlap():
         first_ended.set()
         assert second.result().total.macs == 16
     assert not _python_dispatch._is_in_torch_dispatch_mode
+
+
+def test_a_new_block_forgets_what_callbacks_ran_in_other_threads():
+    """As those of collectives do, without ``threads=True``."""
+    mode = OpFlopMode()
+
+    def callback(get_mode):
+        with get_mode():
+            torch.add(X, X)
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            with mode:
+                pool.submit(callback, mode.for_callbacks()).result()
+            assert mode.total.ops == X.numel()
+    with mode:
+        pass
+    assert mode.total.ops == 0

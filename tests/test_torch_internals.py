@@ -980,7 +980,7 @@ def test_the_compiler_asks_the_backend_only_where_a_function_is_compiled_inside_
     x, original = torch.ones(2), InstructionTranslator._throw_if_in_functorch
     with pytest.raises(RuntimeError, match="functorch"):
         torch.vmap(compiled)(x)
-    with compiler.compiling_inside_transforms:
+    with compiler.compiling_inside_transforms():
         assert torch.equal(torch.vmap(compiled)(x), x.sin())
     assert InstructionTranslator._throw_if_in_functorch is original
 
@@ -1153,7 +1153,7 @@ def test_libraries_look_up_the_class_of_fake_tensors_in_its_package():
     """While it is hidden, fake tensors of known values are no instances there; PyTorch's own modules see the class."""
     package = PACKAGE
     cls = package.FakeTensor
-    with fake_tensors.fake_copies(torch.ones(2, dtype=torch.int64)) as known, fake_tensor_checks.known_fakes_hidden:
+    with fake_tensors.fake_copies(torch.ones(2, dtype=torch.int64)) as known, fake_tensor_checks.known_fakes_hidden():
         unknown = torch.rand(2)
         assert "FakeTensor" not in vars(package)
         assert package.FakeTensor is not cls

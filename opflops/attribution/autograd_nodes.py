@@ -23,12 +23,13 @@ class NodeOwners(Generic[OwnerT]):
         owner: The owner of the nodes from there on, until the next mark. Earlier nodes get it too.
 
     Attributes:
+        first_number: The sequence number of the first node.
         marks: The sequence numbers at which the owner changed, since the current segment began.
         owners: The owner of the nodes from each mark on.
     """
 
     def __init__(self, number: int, owner: OwnerT) -> None:
-        self._first_owner = owner
+        self.first_number, self._first_owner = number, owner
         # Finished segments, in series: repetitions of one segment at a constant distance. For each series its first
         # sequence number, the distance, the number of repetitions, and an index into ``_segments``.
         self._series_starts = array("Q")
@@ -98,3 +99,14 @@ class NodeOwners(Generic[OwnerT]):
             distance, last = self._series_distances[series], self._series_repeats[series] - 1
             number -= distance * min(number // (distance or 1), last)
         return owners[bisect_right(marks, number) - 1]
+
+    def owner_meanwhile(self, number: int) -> OwnerT:
+        """Return the owner of a node in another thread than the one whose nodes these are, which may go on."""
+        while True:
+            marks, owners = self.marks, self.owners
+            try:
+                owner = self.owner_of(number)
+            except IndexError:
+                continue  # amid a change of the two lists
+            if marks is self.marks and owners is self.owners:
+                return owner

@@ -165,9 +165,15 @@ def _to_records(tensors: Iterable[SizesAndDtype]) -> tuple[TensorShape, ...]:
 
 def shapes_in(*values: Any) -> list[SizesAndDtype]:
     """Return the sizes and dtypes of the tensors in values: also in lists, tuples, dicts and dataclasses."""
+    tensors = tensors_in(*values)
+    return [*read_shapes(tensors)] if tensors else []
+
+
+def tensors_in(*values: Any) -> list[Tensor]:
+    """Return the tensors in values, as :func:`shapes_in` finds them."""
     tensors: list[Tensor] = []
     _collect(values, tensors, -1)
-    return [*read_shapes(tensors)] if tensors else []
+    return tensors
 
 
 def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:

@@ -47,7 +47,7 @@ def wrap_compilation_env(
         before = compile_context.caller
         try:
             compile_context.caller = stacks[0].top_entry.module
-            with torch.compiler.set_stance("default"), compiling_inside_transforms, original() as backend:
+            with torch.compiler.set_stance("default"), compiling_inside_transforms(), original() as backend:
                 yield _interpreting_backend(backend)
         finally:
             compile_context.caller = before

@@ -1,4 +1,4 @@
-"""Wrappers that tell the trackers of memory of backward passes, optimizers, and storages that change their size."""
+"""What tells the trackers of memory of backward passes, optimizers, and storages that change their size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.compiler import compiled_calls
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.optimizers import register_step_hooks, remove_step_hooks
-from opflops.torch_internals.saved_tensors import ENGINE_ENTRIES
 from opflops.torch_internals.storages import UntypedStorage
 
 if TYPE_CHECKING:
@@ -22,23 +21,18 @@ def tracking_modes() -> list[Any]:
     return [mode for mode in counting_modes(dispatch_modes()) if mode.memory_tracker is not None]
 
 
-def _wrap_engine(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell trackers when a backward pass begins and ends."""
-
-    @wraps(original)
-    def call(roots: Any, *args: Any, **kwargs: Any) -> Any:
-        modes = tracking_modes()
-        if not modes:
-            return original(roots, *args, **kwargs)
-        inside = graph_task_id() >= 0
-        passes = [(mode, mode.memory_tracker.begin_backward(mode.module_stack, roots, inside=inside)) for mode in modes]
-        try:
-            return original(roots, *args, **kwargs)
-        finally:
-            for mode, leaves in passes:
-                mode.memory_tracker.end_backward(leaves)
-
-    return call
+def call_tracked(run_backward: Callable[..., Any], roots: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Run a backward pass, and tell trackers when it begins and ends."""
+    modes = tracking_modes()
+    if not modes:
+        return run_backward(roots, *args, **kwargs)
+    inside = graph_task_id() >= 0
+    passes = [(mode, mode.memory_tracker.begin_backward(mode.module_stack, roots, inside=inside)) for mode in modes]
+    try:
+        return run_backward(roots, *args, **kwargs)
+    finally:
+        for mode, leaves in passes:
+            mode.memory_tracker.end_backward(leaves)
 
 
 def _see_optimizer(optimizer: Any, _args: Any, _kwargs: Any) -> None:
@@ -72,8 +66,10 @@ def _wrap_resize(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# Whether there is anything to remove; somebody's own method to resize a storage, if there is one, and ours.
-_installed = False
+installed = False
+"""Whether a mode that counts follows memory, or did, since the patches are in place."""
+
+# Somebody's own method to resize a storage, if there is one, and ours.
 _their_resize: Any = None
 _our_resize: Any = None
 
@@ -83,8 +79,8 @@ def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Call
 
     Undo the former by :func:`remove_memory_patches`.
     """
-    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - the patches are global too
-    _installed = True
+    global installed, _their_resize, _our_resize  # noqa: PLW0603 - the patches are global too
+    installed = True
     remove_step_hooks(_see_optimizer)
     register_step_hooks(_see_optimizer)
     present = UntypedStorage.__dict__.get("resize_")
@@ -92,14 +88,13 @@ def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Call
         # Usually the method is that of a base class.
         _their_resize, _our_resize = present, _wrap_resize(UntypedStorage.resize_)
         UntypedStorage.resize_ = _our_resize  # type: ignore[method-assign]
-    patches = [(owner, name, _wrap_engine) for owner, name in ENGINE_ENTRIES]
-    return patches + [(owner, name, _wrap_compiled_call) for owner, name in compiled_calls()]
+    return [(owner, name, _wrap_compiled_call) for owner, name in compiled_calls()]
 
 
 def remove_memory_patches() -> None:
     """Undo what :func:`memory_patches` did, if it was called. To do this again is harmless."""
-    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - as above
-    if _installed:
+    global installed, _their_resize, _our_resize  # noqa: PLW0603 - as above
+    if installed:
         remove_step_hooks(_see_optimizer)
         if _our_resize is not None and UntypedStorage.__dict__.get("resize_") is _our_resize:
             if _their_resize is None:
@@ -107,4 +102,4 @@ def remove_memory_patches() -> None:
             else:
                 UntypedStorage.resize_ = _their_resize  # type: ignore[method-assign]
         _their_resize = _our_resize = None
-        _installed = False
+        installed = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import NOT_CACHED, HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import call_entered
-from opflops.attribution.threads import call_uncounted, modes_for_all_threads
+from opflops.attribution.thread_calls import call_in_thread_modes
+from opflops.attribution.threads import call_uncounted, modes_for_all_threads, modes_for_this_thread
 from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
@@ -201,13 +201,13 @@ def _call_in_all(
         args: Its positional arguments.
         kwargs: Its keyword arguments.
     """
-    if modes_for_all_threads and (
-        thread_modes := [each for mode in tuple(modes_for_all_threads) if (each := mode.mode_for_this_thread())]
-    ):
-        with ExitStack() as entered:
-            for thread_mode in thread_modes:
-                entered.enter_context(thread_mode)
-            return call_uncounted(lambda *_, **__: call(module, args, kwargs), module)
+    if thread_modes := modes_for_this_thread():
+        return call_in_thread_modes(
+            thread_modes,
+            lambda: call_uncounted(lambda *_, **__: call(module, args, kwargs), module),
+            (args, kwargs),
+            module,
+        )
     counting = counting_modes(dispatch_modes())
     if not counting:
         return call_uncounted(original, module, *args, **kwargs)

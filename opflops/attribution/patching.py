@@ -1,10 +1,11 @@
 """Patches of PyTorch's own callables, installed while any mode counts.
 
-Functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes, module calls by
-replacing the code of ``nn.Module.__call__``; the attribute is wrapped too if somebody else has patched it. There are no
-hooks on the user's objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped a wrapper and
-keeps it after the block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers and libraries
-bind it, before the block or inside: it runs in a recording for PyTorch's profiler, which is wrapped.
+Functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes, module calls
+and backward passes by replacing the code of PyTorch's functions; ``nn.Module.__call__`` is wrapped too if somebody else
+has patched it. There are no hooks on the user's objects, and wrappers leave what they entered in ``finally``. If
+somebody else wrapped a wrapper and keeps it after the block, it passes calls on. The ``step`` of optimizers is not
+wrapped, since schedulers and libraries bind it, before the block or inside: it runs in a recording for PyTorch's
+profiler, which is wrapped.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from opflops.attribution.phase_patches import (
     wrap_recorder_exit,
 )
 from opflops.attribution.subgraphs import counting_modes_disabled
+from opflops.attribution.thread_calls import run_backward
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
     wrap_capture_end,
@@ -51,6 +53,7 @@ from opflops.torch_internals.compiler import (
     run_modes_uncompiled,
 )
 from opflops.torch_internals.distributed_wrappers import group_creations, has_process_group
+from opflops.torch_internals.engine_call import ENGINE_CALL, ENGINE_CALL_CODE
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
 from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
@@ -105,7 +108,7 @@ def install_patches(mode: Any) -> None:
             compiler_loaded = compiler_is_loaded()
             fixed = _FIXED if compiler_loaded else _FIXED_WITHOUT_COMPILER
             # Somebody else may have patched the attribute, and undo that inside. A statement takes no function call.
-            MODULE_CALL.__code__ = _CALL_CODE
+            MODULE_CALL.__code__, ENGINE_CALL.__code__ = _CALL_CODE, _ENGINE_CODE
             wrapped = module_calls.attribute_wrapped = nn.Module.__dict__["__call__"] is not MODULE_CALL
             of_calls = [*_CALLS, *_CALLS_OF_FX] if wrapped else _CALLS_OF_FX
             _install(
@@ -161,12 +164,12 @@ def repair_flags() -> None:
             forget_flags()
 
 
-_CALL_CODE = replaced_code(call_module)
+_CALL_CODE, _ENGINE_CODE = replaced_code(call_module), replaced_code(run_backward, ENGINE_CALL_CODE)
 
 
 def _put_originals_back() -> None:
     """Replace our wrappers, and leave the patch of somebody else who replaced one."""
-    MODULE_CALL.__code__ = MODULE_CALL_CODE
+    MODULE_CALL.__code__, ENGINE_CALL.__code__ = MODULE_CALL_CODE, ENGINE_CALL_CODE
     for owner, name, original, wrapper in reversed(_installed):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, original)
@@ -238,7 +241,7 @@ def _lower_patches() -> None:
         if _lifted:
             return
         if _complete:
-            MODULE_CALL.__code__ = _CALL_CODE
+            MODULE_CALL.__code__, ENGINE_CALL.__code__ = _CALL_CODE, _ENGINE_CODE
         for owner, name, original, wrapper in _installed:
             if owner.__dict__.get(name) is original:
                 setattr(owner, name, wrapper)

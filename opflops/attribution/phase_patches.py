@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import nn
 from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.module_context import FORWARD, OPTIMIZER, RECOMPUTE
 from opflops.attribution.module_stack import ModuleStack, StackEntry, module_stacks_of
+from opflops.attribution.threads import modes_for_all_threads, modes_for_this_thread, note_uncounted_work
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.optimizers import is_optimizer_step
 
@@ -45,6 +47,12 @@ def _wrap_with_phase(phase: str, function: Callable[..., Any]) -> Callable[..., 
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        modes = modes_for_this_thread()
+        if modes:
+            with ExitStack() as entered_modes:
+                for mode in modes:
+                    entered_modes.enter_context(mode)
+                return call(*args, **kwargs)
         entered = [(stack, stack.enter_phase(phase)) for stack in module_stacks_of(dispatch_modes())]
         return call_entered(entered, function, *args, **kwargs)
 
@@ -57,7 +65,7 @@ def wrap_optimizer_function(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if dispatch_modes():
+        if dispatch_modes() or modes_for_all_threads:
             args, kwargs = _with_wrapped_closures(args, kwargs)
         return function(*args, **kwargs)
 
@@ -65,7 +73,7 @@ def wrap_optimizer_function(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # What the recording of each running step entered.
-_entered_steps: WeakKeyDictionary[Any, list[list[tuple[ModuleStack, int]]]] = WeakKeyDictionary()
+_entered_steps: WeakKeyDictionary[Any, list[ExitStack]] = WeakKeyDictionary()
 
 
 def wrap_recorder_enter(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,8 +83,15 @@ def wrap_recorder_enter(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(recording: Any) -> Any:
         result = original(recording)
         if is_optimizer_step(recording):
-            entered = [(stack, stack.enter_phase(OPTIMIZER)) for stack in module_stacks_of(dispatch_modes())]
+            entered = ExitStack()
             _entered_steps.setdefault(recording, []).append(entered)
+            for mode in modes_for_this_thread():
+                entered.enter_context(mode)
+            stacks = module_stacks_of(dispatch_modes())
+            for stack in stacks:
+                entered.callback(stack.leave, stack.enter_phase(OPTIMIZER))
+            if not stacks:
+                note_uncounted_work(steps=1)
         return result
 
     return call
@@ -88,8 +103,8 @@ def wrap_recorder_exit(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def call(recording: Any, *exception: Any) -> Any:
         steps = _entered_steps.get(recording)
-        for stack, depth in steps.pop() if steps else ():
-            stack.leave(depth)
+        if steps:
+            steps.pop().close()
         return original(recording, *exception)
 
     return call

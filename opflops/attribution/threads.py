@@ -1,4 +1,4 @@
-"""Threads and tasks: the modes that also count in other threads, and what the blocks of one thread do not count.
+"""Threads and tasks: the modes that also count in other threads, and what blocks do not count of threads and tasks.
 
 The tasks of asyncio share a thread, and so a stack of dispatch modes. Each runs in a context of its own, a copy of the
 one that it was created in, which tells the blocks that it is inside of. Generators share the context too; which of them
@@ -12,9 +12,10 @@ import threading
 from contextvars import ContextVar
 from functools import partial
 from inspect import CO_GENERATOR
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.attribution.callers import is_part_of_program
+from opflops.attribution.thread_nodes import ThreadNodes
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.modules import class_name
 from opflops.torch_internals.profiler import listen, stop_listening
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from opflops.attribution.root_modules import RootModules
 
 modes_for_all_threads: list[Any] = []
-"""The active modes that also count in other threads; the patched module call enters them there."""
+"""The active modes that also count in other threads. What is patched enters :func:`modes_for_this_thread` there."""
 
 _blocks: list[BlockThread] = []
 _running = threading.local()
@@ -38,8 +39,22 @@ _entered: ContextVar[tuple[BlockThread, ...]] = ContextVar("opflops_blocks", def
 _latest: dict[int, tuple[tuple[BlockThread, ...], list[FrameType]]] = {}
 
 
+class Uncounted(NamedTuple):
+    """Hold what other threads did that a block does not count.
+
+    Attributes:
+        calls: The numbers of calls of modules, by path, or by class name for those that the block itself did not call.
+        passes: The number of backward passes.
+        steps: The number of steps of optimizers.
+    """
+
+    calls: dict[str, int]
+    passes: int = 0
+    steps: int = 0
+
+
 class BlockThread:
-    """Hold the thread of a counting block, and the calls of modules in other threads that it does not count.
+    """Hold the thread of a counting block, and what other threads do that it does not count.
 
     Args:
         roots: The root modules of the block.
@@ -50,6 +65,8 @@ class BlockThread:
         generator: The frame of the generator that the block is in, if the program itself runs that step by step.
         recordings: The logs of calls of each recording of PyTorch's profiler.
     """
+
+    _passes = _steps = 0
 
     def __init__(self, roots: RootModules, *, counts_others: bool) -> None:
         self.mode: Any = None
@@ -67,10 +84,16 @@ class BlockThread:
         with self._lock:
             self._calls[name] = self._calls.get(name, 0) + 1
 
-    def uncounted(self) -> dict[str, int]:
-        """Return the numbers of calls, by path, or by class name for modules that the block itself did not call."""
+    def add_uncounted_work(self, *, passes: int = 0, steps: int = 0) -> None:
+        """Record backward passes, or steps of optimizers, that are inside no recorded call."""
         with self._lock:
-            return dict(self._calls)
+            self._passes += passes
+            self._steps += steps
+
+    def uncounted(self) -> Uncounted:
+        """Return what was recorded."""
+        with self._lock:
+            return Uncounted(dict(self._calls), self._passes, self._steps)
 
     @property
     def thread_is_alive(self) -> bool:
@@ -84,6 +107,7 @@ def begin_block(block: BlockThread, mode: Any) -> None:
     block.generator = _generator_of_caller()
     _blocks.append(block)
     if block.counts_others:
+        mode.module_stack.thread_nodes = ThreadNodes(mode.module_stack)
         modes_for_all_threads.append(mode)
     inside = _entered.get()
     _entered.set((*[each for each in inside if each in _blocks], block) if inside else (block,))
@@ -180,22 +204,50 @@ def counts_here(block: BlockThread) -> bool:
     return block in inside or not any(each.thread == block.thread and each in _blocks for each in inside)
 
 
+def modes_for_this_thread() -> list[Any]:
+    """Return the modes to enter in this thread, which count for those of other threads. Often there are none."""
+    if not modes_for_all_threads:
+        return []
+    # The program may end a block in another thread meanwhile.
+    return [each for mode in tuple(modes_for_all_threads) if (each := mode.mode_for_this_thread())]
+
+
+def _recording_blocks() -> list[BlockThread]:
+    """Return the blocks of other threads that record what this thread does, which they do not count.
+
+    A thread that has a block, or runs a backward pass, is not recorded, nor what it does inside a recorded call.
+    """
+    if not _blocks or graph_task_id() >= 0:
+        return []
+    thread, blocks, recorded = threading.get_ident(), _blocks.copy(), getattr(_running, "recorded", ())
+    if any(block.thread == thread for block in blocks):
+        return []
+    return [block for block in blocks if not block.counts_others and block not in recorded]
+
+
 def call_uncounted(function: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
     """Call a module that no block of this thread counts. Blocks of other threads record it, but not the calls inside.
 
     A thread that has a block, or runs a backward pass, is not recorded.
     """
-    thread, recorded = threading.get_ident(), getattr(_running, "recorded", ())
-    blocks = [] if graph_task_id() >= 0 else _blocks.copy()
-    if any(block.thread == thread for block in blocks):
-        blocks = []
-    recording = [block for block in blocks if not block.counts_others and block not in recorded]
+    recording = _recording_blocks()
     if not recording:
         return function(module, *args, **kwargs)
     for block in recording:
         block.add_uncounted(module)
+    recorded = getattr(_running, "recorded", ())
     _running.recorded = (*recorded, *recording)
     try:
         return function(module, *args, **kwargs)
     finally:
         _running.recorded = recorded
+
+
+def note_uncounted_work(**work: int) -> None:
+    """Let blocks of other threads record what they do not count of this one.
+
+    Args:
+        **work: As for :meth:`BlockThread.add_uncounted_work`.
+    """
+    for block in _recording_blocks():
+        block.add_uncounted_work(**work)

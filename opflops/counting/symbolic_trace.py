@@ -107,7 +107,7 @@ class SymbolicTrace:
             symbols = {each.name: shape_env.size(*each) for each in dimensions}
             return self._example_inputs({**symbols, **dict(held)})
 
-        with self.call.translated_errors(mode), symint_patches_active:
+        with self.call.translated_errors(mode), symint_patches_active():
             copies = fake_copies(
                 self.call.originals, copy_memo, shape_env, exact_values=False, on_hit=check_time_limits
             )

@@ -16,6 +16,10 @@ from opflops.torch_internals.modules import name_of
 _BLOCK = "with OpFlopMode() as m: model(x)."
 FORGOTTEN_PARENTHESES = f"OpFlopMode needs parentheses, which make the mode: {_BLOCK}"
 NOT_CALLABLE = f"An OpFlopMode is not called and is no decorator. It counts what runs in its block: {_BLOCK}"
+NOT_COPIED = (
+    "An OpFlopMode cannot be copied or pickled, as for another process, since it counts in one thread of its process. "
+    "Make one where the model runs. Copy or pickle its profile: m.profile."
+)
 NOT_ENTERED = f"Nothing was counted, since this OpFlopMode has not been entered. Run the model in its block: {_BLOCK}"
 NOT_COUNTING = (
     "This OpFlopMode is not counting, so it has no block to end: __exit__ was called once too often, or before "

@@ -22,12 +22,13 @@ from opflops.records.recordings import RecordedCall, RecordedThread, Recordings
 from opflops.records.rows import Row, ancestry, merge, new_row, split_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
+    from opflops.attribution.threads import Uncounted
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.call_log import CallLog, LoggedCall
@@ -87,13 +88,13 @@ def _unread_snapshot(mode: RecordingMode, remarks: tuple[str, ...]) -> Profile |
 
 
 def snapshot(
-    modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: str = "", ended: bool = False
+    modes: Sequence[RecordingMode], *, uncounted: Uncounted, cut_short: str = "", ended: bool = False
 ) -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
-        uncounted: The calls of modules in other threads that no mode counted, by module.
+        uncounted: What other threads did that no mode counted.
         cut_short: What ended the counting before the block, a key of ``CUT_SHORT_REMARKS``; "" for nothing.
         ended: Whether the block has ended, so that nothing is recorded any more.
 
@@ -176,11 +177,15 @@ def _rows(
     order, parts = _shared_rows(accumulators)
     contexts = dict.fromkeys(map(attrgetter("context"), accumulators))
     place_of = {context: (resolve(context.path), context.site(resolve)) for context in contexts}
-    sites_at: dict[str, set[str]] = {}
-    for path, site in place_of.values():
-        sites_at.setdefault(path, set()).add(site)
+    # Of each path, the sites and the number of the call in their names.
+    sites_at: dict[str, dict[str, int]] = {}
+    for context, (path, site) in place_of.items():
+        sites_here = sites_at.setdefault(path, {})
+        if site:
+            sites_here[site] = context.call
+    # What a thread does for a module that it has not called, such as to accumulate a gradient, is at the first call.
     facts_of = {
-        context: (path, context.module_type, site if len(sites_at[path]) > 1 else "")
+        context: (path, context.module_type, (site or _first(sites_at[path])) if len(sites_at[path]) > 1 else "")
         for context, (path, site) in place_of.items()
     }
     dtypes = {dtype: _dtype_name(dtype) for dtype in set(map(attrgetter("dtype"), accumulators))}
@@ -223,6 +228,10 @@ def _rows(
         # Several threads, or two roots of which one is part of the other, have contexts of the same path.
         rows = merge(rows)
     return rows, sites
+
+
+def _first(sites: dict[str, int]) -> str:
+    return min(sites, key=sites.__getitem__)
 
 
 def _shared_rows(accumulators: Sequence[Accumulator]) -> tuple[Sequence[int], dict[int, list[int]]]:
@@ -287,13 +296,13 @@ def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Rec
     )
 
 
-def _remarks(uncounted: Mapping[str, int], cut_short: str) -> tuple[str, ...]:
-    if not uncounted and not cut_short:
+def _remarks(uncounted: Uncounted, cut_short: str) -> tuple[str, ...]:
+    if not any(uncounted) and not cut_short:
         return ()
     from opflops.report.notes import CUT_SHORT_REMARKS, uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
 
     return ((CUT_SHORT_REMARKS[cut_short],) if cut_short else ()) + (
-        (uncounted_remark(uncounted),) if uncounted else ()
+        (uncounted_remark(*uncounted),) if any(uncounted) else ()
     )
 
 

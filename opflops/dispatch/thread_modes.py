@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from opflops.dispatch.logging_mode import LoggingMode
@@ -17,10 +18,10 @@ class ThreadMode(LoggingMode):
 
     Args:
         mode: The mode of the block.
-        modes: All modes of other threads.
+        modes: Refers to all modes of other threads.
     """
 
-    def __init__(self, mode: LoggingMode, modes: ThreadModes) -> None:
+    def __init__(self, mode: LoggingMode, modes: weakref.ref[ThreadModes]) -> None:
         self.module_stack_class = mode.module_stack_class
         super().__init__(
             mode.prices,
@@ -29,6 +30,7 @@ class ThreadMode(LoggingMode):
             timing=mode._timing,  # noqa: SLF001 - as above
             roots=mode.module_stack.roots,
         )
+        self.module_stack.thread_nodes = mode.module_stack.thread_nodes
         # An operator without a formula is reported once for the block, not once for each thread.
         self._warned = mode._warned  # noqa: SLF001 - as above
         self.track_memory(mode.memory_tracker)
@@ -40,7 +42,8 @@ class ThreadMode(LoggingMode):
 
     def for_callbacks(self) -> Callable[[], LoggingMode | None]:
         """See :meth:`LoggingMode.for_callbacks`."""
-        return self._of_block.here
+        modes = self._of_block()
+        return (lambda: None) if modes is None else modes.here
 
     def _begin_mode(self) -> None:
         self.active = True
@@ -59,7 +62,7 @@ class ThreadModes:
     """
 
     def __init__(self, mode: LoggingMode) -> None:
-        self._mode = mode
+        self._mode: LoggingMode | None = mode
         self._thread = threading.get_ident()
         self._modes: dict[int, ThreadMode] = {}
 
@@ -67,19 +70,29 @@ class ThreadModes:
         # Other threads may add to the dict meanwhile.
         return iter(list(self._modes.values()))
 
+    def end(self) -> None:
+        """End with the block: refer to nothing that refers to this, which would be left to the garbage collector."""
+        self._mode = None
+        for mode in self:
+            mode.module_stack.clear_accumulators()
+
     def get(self) -> ThreadMode | None:
-        """Return the mode for the current thread; None in the block's own thread, or while that mode is active."""
+        """Return the mode for the current thread.
+
+        Returns:
+            None in the block's own thread, while the mode is active, and once the block has ended.
+        """
         thread = threading.get_ident()
-        if thread == self._thread:
+        if thread == self._thread or self._mode is None:
             return None
         mode = self._modes.get(thread)
         if mode is None:
-            mode = self._modes[thread] = ThreadMode(self._mode, self)
+            mode = self._modes[thread] = ThreadMode(self._mode, weakref.ref(self))
         return None if mode.active else mode
 
     def here(self) -> LoggingMode | None:
         """Return the mode that counts in the current thread, or is to be entered there; None once the block ended."""
-        if not self._mode.active:
+        if self._mode is None or not self._mode.active:
             return None
         present = dispatch_modes()
         if any(each is self._mode for each in present):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
+from opflops.attribution.deep_graphs import divide_nodes
 from opflops.attribution.weak_callbacks import weak_callback
 from opflops.errors import raised_by_signal_handler
 from opflops.memory.classifier import StorageClassifier
@@ -147,7 +148,9 @@ class MemoryTracker(StorageClassifier):
         """Mark what the nodes of a graph saved, and return its leaves."""
         roots = [*roots]
         leaves = [root for root in roots if isinstance(root, Tensor) and root.requires_grad and root.is_leaf]
-        for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
+        nodes = graph_nodes([node for root in roots if (node := node_of(root)) is not None])
+        divide_nodes(nodes)
+        for node in nodes:
             number = sequence_nr(node)
             if number == ACCUMULATE_GRAD_NR:
                 # Nodes that only raise an error have that number too.
@@ -162,7 +165,7 @@ class MemoryTracker(StorageClassifier):
                     if record.device is None and number < self._first_node:
                         self.count_from_before(record, tensor)
                     if record.device is not None and record.owner is None:
-                        record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
+                        record.owner, record.category = stack.node_owner(node, number), min(record.category, ACTIVATION)
         return leaves
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:

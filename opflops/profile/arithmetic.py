@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opflops.errors import ProfileArgumentError
 from opflops.profile.method_advice import advise
 from opflops.records.arguments import explain_methods
 from opflops.records.cost_numbers import CostNumbers
+from opflops.records.other_names import missing
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Difference, Profile
@@ -26,6 +27,11 @@ class Arithmetic(CostNumbers):
     rank too. What is the same however often the work is done stays: parameters, buffers, shapes, memory (so its peak is
     that of one repetition), remarks, dimensions and conditions. A sum of two profiles keeps no memory.
     """
+
+    if not TYPE_CHECKING:  # checkers would take any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            return missing(self, name)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Arithmetic):

@@ -104,6 +104,22 @@ class Cost(NamedTuple):
     def __rmul__(self, times: Any) -> Cost:
         return self.__mul__(times)
 
+    def __truediv__(self, divisor: object) -> Cost:
+        raise ArgumentError(
+            f"A Cost has several counts, and cannot be divided by {describe(divisor)}. Divide one of them, as in "
+            "cost.flops / 1e9."
+        )
+
+    def __floordiv__(self, divisor: object) -> Cost:
+        return self / divisor
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise ArgumentError(
+                f"A Cost has several counts, and no format {spec!r}. Write one of them, as in f'{{cost.flops:{spec}}}'."
+            )
+        return str(self)
+
     def __bool__(self) -> bool:
         return any(tuple(self))
 

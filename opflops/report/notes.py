@@ -203,19 +203,29 @@ CUT_SHORT_REMARKS = {
 """Sentences about blocks in which PyTorch ended the counting: by a mode that is none of opflops, by inference mode."""
 
 
-def uncounted_remark(calls: Mapping[str, int]) -> str:
-    """Write the sentence about modules that other threads called and no mode counted.
+def uncounted_remark(calls: Mapping[str, int], passes: int = 0, steps: int = 0) -> str:
+    """Write the sentence about what other threads did and no mode counted.
 
     Args:
         calls: The number of calls of each module.
+        passes: The number of backward passes.
+        steps: The number of steps of optimizers.
 
     >>> uncounted_remark({"Net": 24})
     'Not counted: modules called in other threads: Net (24 calls). OpFlopMode(threads=True) counts them.'
+    >>> uncounted_remark({}, passes=1)
+    'Not counted: 1 backward pass in other threads. OpFlopMode(threads=True) counts it.'
     """
     names = [f"{name} ({format_calls(number)})" for name, number in calls.items()]
     if len(names) > _MAX_MODULES:
         names[_MAX_MODULES - 1 :] = [f"{len(names) - _MAX_MODULES + 1} more modules"]
-    return f"{_MISSING}modules called in other threads: {join_names(names)}. OpFlopMode(threads=True) counts them."
+    parts = [f"modules called in other threads: {join_names(names)}"] if names else []
+    work = [f"{exact(passes)} backward pass{'' if passes == 1 else 'es'}"] if passes else []
+    work += [f"{exact(steps)} optimizer step{'' if steps == 1 else 's'}"] if steps else []
+    if work:
+        parts.append(f"{join_names(work)} in other threads")
+    them = "it" if not calls and passes + steps == 1 else "them"
+    return f"{_MISSING}{'; '.join(parts)}. OpFlopMode(threads=True) counts {them}."
 
 
 def missing_work(remarks: Iterable[str]) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import _engine_run_backward
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
+
+from opflops.torch_internals.engine_call import ENGINE_CALL_CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 current_node = torch._C._current_autograd_node
 """Return the autograd node that this thread runs; None outside a backward pass."""
@@ -35,6 +39,17 @@ def sequence_nr(node: Any) -> int:
     return number
 
 
+def node_metadata(node: Any) -> dict[Any, Any]:
+    """Return a dict that an autograd node keeps, as long as it lives, for whoever wants to note something about it."""
+    metadata: dict[Any, Any] = node.metadata
+    return metadata
+
+
+def nodes_below(node: Any) -> list[Any]:
+    """Return the autograd nodes that a node passes gradients to."""
+    return [each for each, _ in node.next_functions if each is not None]
+
+
 def is_recomputation(node: Any) -> bool:
     """Return whether ``torch.utils.checkpoint`` is recomputing a forward while ``node`` is current."""
     if node.name() == f"{CheckpointFunction.__name__}Backward":
@@ -45,12 +60,12 @@ def is_recomputation(node: Any) -> bool:
 
 def in_reentrant_backward() -> bool:
     """Return whether the backward pass of this engine thread was started in the same thread, inside another pass."""
-    frame: Any = sys._getframe()
-    while frame is not None:
-        if frame.f_code is _engine_run_backward.__code__:
-            return True
-        frame = frame.f_back
-    return False
+    return next(_engine_frames(sys._getframe()), None) is not None
+
+
+def engine_calls() -> int:
+    """Return how many backward passes this thread has started, each inside the one before."""
+    return sum(1 for _ in _engine_frames(sys._getframe()))
 
 
 def records_graph() -> bool:
@@ -69,13 +84,16 @@ def records_graph() -> bool:
 
 def _create_graph_flags(frame: Any) -> list[bool]:
     """List the ``create_graph`` of the calls of the autograd engine that a thread is in, innermost first."""
-    flags = []
+    # After the roots: their gradients, whether to keep the graph, and whether to record one.
+    return [bool(each.f_locals["args"][2]) for each in _engine_frames(frame)]
+
+
+def _engine_frames(frame: Any) -> Iterator[Any]:
+    """Iterate over the frames of calls of the autograd engine that a thread is in, innermost first."""
     while frame is not None:
-        if frame.f_code is _engine_run_backward.__code__:
-            # After the roots: their gradients, whether to keep the graph, and whether to record one.
-            flags.append(bool(frame.f_locals["args"][2]))
+        if frame.f_code is ENGINE_CALL_CODE:
+            yield frame
         frame = frame.f_back
-    return flags
 
 
 def checkpoint_callables() -> list[tuple[Any, str]]:

@@ -315,11 +315,11 @@ def fake_copies(
     copier = _FakeCopier(fake_mode, values, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
     with (
-        _log_disabled,
-        known_fakes_hidden,
-        fake_classes_kept,
-        fake_value_patches_active,
-        fake_tensor_patches_active,
+        _log_disabled(),
+        known_fakes_hidden(),
+        fake_classes_kept(),
+        fake_value_patches_active(),
+        fake_tensor_patches_active(),
     ):
         with _CopyMode(copier):
             copies = copier.copy(originals)

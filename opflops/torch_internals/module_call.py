@@ -39,13 +39,20 @@ def _template(self, *args, **kwargs):  # type: ignore[no-untyped-def] # noqa: AN
     return replacement(self, args, kwargs)  # type: ignore[operator]
 
 
-def replaced_code(replacement: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]) -> CodeType:
-    """Return code for :data:`MODULE_CALL` that calls a function with a module and its arguments."""
+def replaced_code(
+    replacement: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any], original: CodeType = MODULE_CALL_CODE
+) -> CodeType:
+    """Return code that calls a function with the first argument, and with the others as a tuple and a dict.
+
+    Args:
+        replacement: The function.
+        original: What the code stands for.
+    """
     code = _template.__code__
     assert _REPLACEMENT in code.co_consts  # noqa: S101 - a constant of the template above
     return code.replace(
         co_consts=tuple(replacement if each == _REPLACEMENT else each for each in code.co_consts),
-        co_filename=MODULE_CALL_CODE.co_filename,
-        co_firstlineno=MODULE_CALL_CODE.co_firstlineno,
-        co_name=MODULE_CALL_CODE.co_name,
+        co_filename=original.co_filename,
+        co_firstlineno=original.co_firstlineno,
+        co_name=original.co_name,
     )

@@ -16,12 +16,6 @@ from opflops.torch_internals.autograd import sequence_nr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ENGINE_ENTRIES: list[tuple[Any, str]] = [
-    (torch.autograd, "_engine_run_backward"),
-    (torch.autograd.graph, "_engine_run_backward"),
-]
-"""The function that every backward pass of a program begins with, as owner and name: where PyTorch looks it up."""
-
 SavedTensor: Any = torch._C._autograd.SavedTensor
 SAVED_TENSORS_ARE_SEEN = hasattr(SavedTensor, "unpack_hook")
 """Whether this version of PyTorch tells what nodes of operators saved without a call of hooks."""

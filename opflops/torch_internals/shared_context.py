@@ -1,27 +1,23 @@
-"""Context managers that several threads may be in at a time, among them one that patches attributes."""
+"""Contexts that several threads may be in at a time, among them those that patch attributes."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
-from opflops.torch_internals.interruption import make_lock, release_locks
+from opflops.torch_internals.interruption import HasExit, always_run, make_lock, release_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     Patch = tuple[Any, str, Callable[[Any], Callable[..., Any]]]
 
 
-class _Entries(threading.local):
-    """Hold what stands for each time that a thread is inside a context, innermost last."""
-
-    def __init__(self) -> None:
-        self.own: list[object] = []
-
-
 class SharedContext:
-    """A context manager that several threads may be in at a time: the first to enter begins, the last to leave ends.
+    """Contexts of which several may be entered at a time, also by several threads.
+
+    The first one to be entered begins something, the last one to be left ends it. To call this makes a context for one
+    ``with`` statement.
 
     Args:
         begin: Begins something.
@@ -32,44 +28,60 @@ class SharedContext:
         self._begin, self._end = begin, end
         self._lock = make_lock()
         self._begun = False
-        self._inside: list[object] = []
-        self._entries = _Entries()
+        self._inside: set[object] = set()
+
+    def __call__(self) -> AbstractContextManager[None]:
+        """Make a context for one ``with`` statement."""
+        return _Entry(self)
+
+    def enter(self, entry: object) -> None:
+        """Begin, unless somebody is inside already."""
+        with self._lock:
+            self._inside.add(entry)
+            if not self._begun:
+                self._begin()
+                self._begun = True
+
+    def leave(self, entry: object) -> None:
+        """End, unless somebody else is inside. If interrupted, do this again."""
+        with self._lock:
+            if not self._inside:
+                return  # it has ended
+            if self._inside == {entry}:
+                self._begun = False
+                self._end()
+            self._inside.discard(entry)
+
+
+class _Entry(HasExit):
+    """What one ``with`` statement enters of a shared context."""
+
+    def __init__(self, shared: SharedContext) -> None:
+        self._shared = shared
 
     def __enter__(self) -> None:
-        entry = object()
         try:
-            self._entries.own.append(entry)
-            with self._lock:
-                self._inside.append(entry)
-                if not self._begun:
-                    self._begin()
-                    self._begun = True
+            self._note_entered()
+            self._shared.enter(self)
         except BaseException:
-            release_locks()
-            if entry in self._entries.own:
-                self._leave()
+            self._leave_mode_late()
             raise
 
+    @always_run
     def __exit__(self, *exception: object) -> None:
         # As in DispatchMode.
         try: self._leave()  # fmt: skip  # noqa: E701
         except BaseException:
-            release_locks()
-            self._leave()
+            self._leave_mode_late()
             raise
 
+    def _leave_mode_late(self) -> None:
+        release_locks()
+        self._leave()
+
     def _leave(self) -> None:
-        """Leave for the latest time that this thread entered. If interrupted, do this again."""
-        own = self._entries.own
-        if not own:
-            return
-        with self._lock:
-            if own[-1] in self._inside:
-                self._inside.remove(own[-1])
-            if not self._inside:
-                self._begun = False
-                self._end()
-        own.pop()
+        self._shared.leave(self)
+        self._exit = None
 
 
 class _PatchedAttribute:
@@ -85,7 +97,8 @@ class _PatchedAttribute:
         self._own = vars(owner).get(name)
         self._function = getattr(owner, name)
         self._replacements: list[Any] = []
-        self._contexts: list[object] = []
+        # Those whose replacement is in place; None while it is being set.
+        self._contexts: list[object] | None = []
         self.wraps: dict[object, Callable[[Any], Any]] = {}
 
     def update(self) -> None:
@@ -99,6 +112,7 @@ class _PatchedAttribute:
         contexts = list(self.wraps)
         if contexts == self._contexts:
             return
+        self._contexts = None
         replacement = self._function
         for wrap in self.wraps.values():
             replacement = wrap(replacement)
@@ -120,7 +134,7 @@ _attributes_lock = make_lock()
 
 
 def patched(patches: Callable[[], Iterable[Patch]]) -> SharedContext:
-    """Make a context in which attributes are replaced.
+    """Make contexts in which attributes are replaced.
 
     Args:
         patches: Returns for each one its owner, its name, and a function that makes the replacement of the original.
