@@ -158,7 +158,8 @@ def test_the_mechanism_knows_no_operator_by_name(package):
     """Outside docstrings and messages, nothing of the mechanism mentions an operator.
 
     Only the replacements for what PyTorch wrote for plain sizes alone, the corrections and replacements of its fake
-    kernels, the bounds of positions, and what ``torch.jit.trace`` leaves out, call or compare with some.
+    kernels, the views of fake tensors, the bounds of positions, and what ``torch.jit.trace`` leaves out, call or
+    compare with some.
     """
     exceptions = {f"symint_{part}.py" for part in ("patches", "composites", "gradient", "indexing", "recurrent")}
     exceptions |= {
@@ -169,6 +170,8 @@ def test_the_mechanism_knows_no_operator_by_name(package):
         "known_bounds.py",
         "fake_dtype_checks.py",
         "fake_value_patches.py",
+        "fake_views.py",
+        "fake_layouts.py",
         "jit_tracing.py",
     }
     for path in FILES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
+from opflops.torch_internals.fake_views import WritesToViews
 from opflops.torch_internals.meta_copies import MetaTensorCopier
 from opflops.torch_internals.modules import name_of, registered_below
 from opflops.torch_internals.random_state import random_state_kept
@@ -93,6 +94,7 @@ class FakeCall:
         check_optimizer(self.optimizer, how_to_pass(self.model, "optimizer", self.optimizer))
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
+        self.writes_to_views = WritesToViews()
         # The class of the optimizer, while it steps.
         self._stepping = ""
         # Whether to make a step first that is not counted, as for an optimizer that has no state yet.
@@ -172,7 +174,7 @@ class FakeCall:
         self._made_state = False
         self._records_execution = copy_memo is None if records_execution is None else records_execution
         with FrozenHeap(), random_state_kept():
-            profile = self._count_once(copy_memo)
+            profile = self.writes_to_views.repeat(partial(self._count_once, copy_memo))
             if self.memory and self._made_state:
                 # The costs are those of this step, but the memory is that of the steps after it.
                 self._steps_first = True
@@ -209,6 +211,7 @@ class FakeCall:
                 exact_values=copy_memo is None,
                 needed=needed,
                 hiding=hiding,
+                writes=self.writes_to_views,
                 on_hit=check_time_limits,
             )
             profile = self.run(mode, copies)

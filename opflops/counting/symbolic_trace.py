@@ -80,7 +80,8 @@ class SymbolicTrace:
         attempts = [larger] if at_larger else [*attempts, larger]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
-                traced = repeat_if_failing(partial(self._trace_with, hints, held), OpflopsError)
+                trace = partial(self.call.writes_to_views.repeat, partial(self._trace_with, hints, held))
+                traced = repeat_if_failing(trace, OpflopsError)
             except DimensionError as error:
                 first_error = first_error or error
                 continue
@@ -109,7 +110,12 @@ class SymbolicTrace:
 
         with self.call.translated_errors(mode), symint_patches_active():
             copies = fake_copies(
-                self.call.originals, copy_memo, shape_env, exact_values=False, on_hit=check_time_limits
+                self.call.originals,
+                copy_memo,
+                shape_env,
+                exact_values=False,
+                writes=self.call.writes_to_views,
+                on_hit=check_time_limits,
             )
             profile = self.call.run(mode, copies)
             shape_env.fix_asked_index()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from opflops.torch_internals.fake_process_groups import (
 )
 from opflops.torch_internals.fake_reductions import fake_reductions, reductions_divided
 from opflops.torch_internals.fake_tensors import fake_copies
+from opflops.torch_internals.fake_views import WritesToViews
 from opflops.torch_internals.modules import name_of, replace_tensors
 from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, lacks_loss, stage_shapes_exchanged
 from opflops.torch_internals.rank_reads import RankRead, RankReads, rank_reads
@@ -98,6 +100,7 @@ class RankProgram:
         self._runs: dict[int, RankRun] = {}
         self._shapes = StageShapes()
         self._mode = OpFlopMode()
+        self._writes_to_views = WritesToViews()
         # Each rank gets a copy of what the program has already. Nothing of it is changed.
         self._existing = ExistingState()
         self._state = state_to_copy(self.build)
@@ -131,7 +134,7 @@ class RankProgram:
             return None
         try:
             with errors_as_rank(rank, lambda: self._mode):
-                self._runs[rank] = self._run(rank)
+                self._runs[rank] = self._writes_to_views.repeat(partial(self._run, rank))
         except StageNotRunError as missing:
             return missing.rank
         return None
@@ -150,7 +153,7 @@ class RankProgram:
                     self.builds_on_meta = not any(map(needs_its_tensors, _models_of(model)))
                 if self.builds_on_meta:
                     try:
-                        with fake_copies(None):
+                        with fake_copies(None, writes=self._writes_to_views):
                             return self._run_built(rank, model, mesh, reads)
                     except Exception as error:
                         # The program may keep tensors on meta where they are not found, with errors of every kind.
@@ -161,7 +164,7 @@ class RankProgram:
         with (
             fake_rank(rank, self.mesh) as mesh,
             rank_reads(self.mesh) as reads,
-            fake_copies(self._state, self._replace_tensors) as copies,
+            fake_copies(self._state, self._replace_tensors, writes=self._writes_to_views) as copies,
         ):
             build = self.build if self._state is None else with_copies(self.build, copies)
             with created_on(CPU):

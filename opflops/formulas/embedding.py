@@ -42,14 +42,15 @@ def embedding_renorm(self: Tensor, indices: Tensor, norm_type: float) -> Estimat
 
     A row takes its norm, a comparison, and the rescaling. The operator is in place, so the old norms are gone by now.
     """
-    distinct = indices.numel()
+    # However many indices there are, the table has no more rows.
+    distinct = torch.sym_min(indices.numel(), self.shape[0])
     reason = "rows that are short enough count as rescaled too"
     with modes_disabled():
         norm = vector_norm(self[:1], p=norm_type, out=self[:1, 0])
         if has_values(indices):
             distinct = indices.unique().numel()
         else:
-            reason += ", and rows that are looked up twice, twice"
+            reason += ", and indices count as if each was of another row of the table"
     return Estimate((norm + Cost(ops=3 + self.shape[1])) * distinct, reason)
 
 

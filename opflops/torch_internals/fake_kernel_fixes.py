@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_index_checks import check_indices
+from opflops.torch_internals.fake_layouts import LAYOUTS, with_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,9 @@ DEVICE_OF_TENSOR = torch.ops.prim.device.default
 COPY = torch.ops.aten.copy_.default
 """What data parallelism in C++ copies a gradient to its bucket by, if there is a hook for that."""
 
+_GROUP_NORM_BACKWARD = torch.ops.aten.native_group_norm_backward.default
 _GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
+_MADE_HERE = frozenset({_GROUP_NORM_BACKWARD, _GROUPED_MM, _CUDNN_RNN_BACKWARD})
 _RUN_HERE = (FakeTensor, torch.nn.Parameter)
 _OTHER_GROUPED_DTYPES = (torch.float32, torch.float16)
 
@@ -35,13 +38,16 @@ def result_without_kernel(mode: FakeTensorMode, func: Any, types: Sequence[type]
     """Return the result of an operator that has no kernel for fake tensors; None for all others.
 
     These are the backward of cuDNN's RNN, whose gradients have the shapes of input, hidden state, cell state and
-    weights, and grouped matmuls in float32 and float16, which the fake kernel refuses although devices have them.
+    weights, and grouped matmuls in float32 and float16, which the fake kernel refuses although devices have them. The
+    fake kernel for the backward of group norm refuses some layouts of gradients, which that of the CPU does not.
     Classes of arguments other than fake tensors run an operator on tensors of their own.
     """
-    if (func is _GROUPED_MM or func is _CUDNN_RNN_BACKWARD) and any(not issubclass(each, _RUN_HERE) for each in types):
+    if func not in _MADE_HERE or any(not issubclass(each, _RUN_HERE) for each in types):
         return None
     if func is _GROUPED_MM and args[0].dtype in _OTHER_GROUPED_DTYPES and args[0].dtype == args[1].dtype:
         return _grouped_matmul(mode, *args)
+    if func is _GROUP_NORM_BACKWARD and args[0].device.type == "cpu":
+        return _group_norm_backward(mode, *args)
     if func is not _CUDNN_RNN_BACKWARD:
         return None
     input, weights, _, _, hidden, cell, *_, output_mask = args
@@ -51,6 +57,26 @@ def result_without_kernel(mode: FakeTensorMode, func: Any, types: Sequence[type]
             for each, required in zip((input, hidden, cell), output_mask, strict=False)
         ]
         return (*gradients, [torch.empty_like(each) for each in weights] if output_mask[3] else [])
+
+
+def _group_norm_backward(
+    mode: FakeTensorMode,
+    _gradient: Tensor,
+    input: Tensor,
+    _mean: Tensor,
+    _rstd: Tensor,
+    weight: Tensor | None,
+    *sizes: Any,
+) -> tuple[Tensor | None, ...]:
+    """Make the gradients that are asked for: that of the input, in its dtype and memory format, and of parameters."""
+    _, channels, _, _, output_mask = sizes
+    dtype = input.dtype if weight is None else weight.dtype
+    with mode:
+        made = torch.empty_like(input, memory_format=suggest_memory_format(input)) if output_mask[0] else None
+        parameters = (
+            torch.empty(channels, dtype=dtype, device=input.device) if wanted else None for wanted in output_mask[1:]
+        )
+        return (made, *parameters)
 
 
 def _grouped_matmul(
@@ -80,6 +106,9 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
         return out
     check_dtypes(func, args)
     check_indices(func, args, symbolic=mode.shape_env is not None)
+    if func in LAYOUTS:
+        with mode:
+            out = with_layout(func, args, out)
     correct = _CORRECTIONS.get(func)
     # Costs for all sizes do not depend on storage.
     if correct is not None and (mode.shape_env is None or func not in _CORRECTED_STORAGE):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from opflops.torch_internals.fake_views import WritesToViews
     from opflops.torch_internals.known_values import KnownValues
 
 
@@ -35,6 +36,7 @@ def use_python_kernels(
     mode: FakeTensorMode,
     values: KnownValues,
     lists: tuple[list[Any], list[Any], list[Any]],
+    writes: WritesToViews,
     on_hit: Callable[[], None],
 ) -> None:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
@@ -47,11 +49,14 @@ def use_python_kernels(
         values: Computes known values.
         lists: One that is filled with the latest operator, if it needs a value; one that gets all these operators; and
             one that gets the operators that keep memory whose size is not known.
+        writes: Finds writes to views.
         on_hit: Called at times when results come from a cache.
     """
     needing_value, needed, hiding = lists
     dispatch = mode.dispatch
     cache = FakeResultCache(mode, on_hit)
+    running: list[Any] = []
+    checked: set[Any] = set()
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
@@ -60,6 +65,7 @@ def use_python_kernels(
             return args[0].fake_device
         if finds_nothing(func):
             return False
+        writes.see(func, args, kwargs, is_nested=bool(running))
         try:
             return values.run(mode, func, args, kwargs, lambda: call_cached(func, types, args, kwargs))
         except value_dependent_errors() as error:
@@ -70,9 +76,6 @@ def use_python_kernels(
 
     def call_cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
-
-    running: list[Any] = []
-    checked: set[Any] = set()
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return _run_checked(running, func, args, kwargs, lambda: call_checked(func, types, args, kwargs))

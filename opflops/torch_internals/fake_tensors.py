@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from opflops.torch_internals.fake_tensor_patches import (
     with_class,
 )
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active
+from opflops.torch_internals.fake_views import WritesToViews, views_known_by_strides
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.modules import modules_below
 from opflops.torch_internals.references import is_proxy
@@ -283,6 +284,7 @@ def fake_copies(
     exact_values: bool = True,
     needed: list[Any] | None = None,
     hiding: list[Any] | None = None,
+    writes: WritesToViews | None = None,
     on_hit: Callable[[], None] = lambda: None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
@@ -297,6 +299,7 @@ def fake_copies(
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
         needed: Gets each operator that fails since it needs a value, also if the program handles the error.
         hiding: Gets each operator that keeps memory for its backward whose size is not known.
+        writes: Finds writes to views. If it has found some, in a former run, autograd knows views by their strides.
         on_hit: Called at times when the results of operators come from a cache; it may raise.
     """
     values = KnownValues(exact=exact_values)
@@ -307,7 +310,8 @@ def fake_copies(
         # Its cache makes each new result twice, and what it holds of one shape environment serves no other.
         fake_mode.cache_enabled = False
     needed, hiding = ([] if each is None else each for each in (needed, hiding))
-    use_python_kernels(fake_mode, values, (needing_value, needed, hiding), on_hit)
+    writes = WritesToViews() if writes is None else writes
+    use_python_kernels(fake_mode, values, (needing_value, needed, hiding), writes, on_hit)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
@@ -320,6 +324,7 @@ def fake_copies(
         fake_classes_kept(),
         fake_value_patches_active(),
         fake_tensor_patches_active(),
+        views_known_by_strides() if writes.found else nullcontext(),
     ):
         with _CopyMode(copier):
             copies = copier.copy(originals)

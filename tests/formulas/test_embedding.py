@@ -5,9 +5,10 @@ import pytest
 import torch
 from counted import cost_of
 from oracle import by_hand
+from torch import nn
 from torch.nn import functional
 
-from opflops import Cost, OpFlopMode
+from opflops import Cost, OpFlopMode, count
 from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
@@ -98,4 +99,21 @@ def test_rescaling_is_an_estimate():
         aten.embedding_renorm_(weight.to("meta"), tokens.to("meta"), 2.0, 2.0)
     assert mode.profile.by("op")["aten.embedding_renorm_"].ops == 3 * 11
     *_, reason = price.charge(weight, (weight.to("meta"), tokens.to("meta"), 2.0, 2.0), {})
-    assert "looked up twice" in reason
+    assert "each was of another row" in reason
+    # Twelve tokens are of at most the five rows that there are.
+    many = torch.zeros(12, dtype=torch.int64, device="meta")
+    cost, *_ = price.charge(weight, (weight.to("meta"), many, 2.0, 2.0), {})
+    assert (cost.ops, cost.transcendentals) == (5 * 11, 5)
+
+
+@pytest.mark.parametrize("make", [nn.Embedding, nn.EmbeddingBag])
+def test_formulas_of_rescaled_tables_are_those_of_runs(make):
+    """Where tokens are of as many rows as they can be: of all, if there are more tokens than rows."""
+    model = make(10, 4, max_norm=1.0)
+    counted = count(model, torch.zeros(3, 5, dtype=torch.int64), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    for rows in (1, 2, 3, 50):
+        tokens = (torch.arange(5 * rows) % 10).view(rows, 5)
+        with OpFlopMode() as m:
+            model(tokens)
+        assert counted.at(rows=rows).total == m.total
+    assert "aten.embedding_renorm_" in {row.op for row in counted.rows if row.estimate}
