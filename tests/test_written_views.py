@@ -297,7 +297,7 @@ def test_kernels_are_pytorchs_own_outside_the_context():
         return [type(each.grad_fn).__name__ for each in (h, v)], given.grad.tolist()
 
     expected = gradient()
-    with views_known_by_strides:
+    with views_known_by_strides():
         assert gradient() == expected
         assert kernels() != before
     assert kernels() == before
