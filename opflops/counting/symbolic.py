@@ -45,6 +45,7 @@ import sympy
 
 from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
+from opflops.counting.excluded_sizes import allow_excluded_sizes
 from opflops.counting.fake_call import META
 from opflops.counting.frozen_heap import FrozenHeap
 from opflops.counting.size_limits import last_running
@@ -53,14 +54,14 @@ from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, oth
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
-from opflops.torch_internals.implied_conditions import joined_exclusions, without_implied
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
+    from opflops.records.dimensions import Dimension
     from opflops.records.execution import Execution
 
 
@@ -77,6 +78,21 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
         call.count()
     with FrozenHeap():
         return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
+
+
+class _WithHeld:
+    """Compares and traces with some dimensions held at one size; see :class:`.excluded_sizes.Verification`."""
+
+    def __init__(self, count: _VerifiedCount, trace: SymbolicTrace, held: Held) -> None:
+        self._count, self._trace, self._held = count, trace, held
+
+    def difference(self, profile: Profile, sizes: Mapping[str, int]) -> str:
+        """Return how a count at some sizes differs from the formulas; "" if it does not."""
+        return self._count.difference(profile, sizes, self._held)
+
+    def trace(self, dimensions: Sequence[Dimension], held: Mapping[str, int]) -> Profile | None:
+        """Trace the program anew; None if that is impossible."""
+        return self._trace.trace_at(dimensions, self._held | frozenset(held.items()))
 
 
 class _NoOtherSizeError(DimensionError):
@@ -120,7 +136,7 @@ class _VerifiedCount:
             self._require_no_difference(profile, sizes, held)
         profile = replace(profile, execution=self._execution)
         profile = self._add_kernel_guards(profile, kernel_guards, held)
-        profile = self._drop_single_exclusions(profile, held)
+        profile = allow_excluded_sizes(profile, _WithHeld(self, self._trace, held))
         other = compared[0]
         profile = self._add_case_of_example(
             profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
@@ -130,7 +146,7 @@ class _VerifiedCount:
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
     def _require_no_difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> None:
-        difference = self._difference(profile, sizes, held)
+        difference = self.difference(profile, sizes, held)
         if difference:
             raise DimensionError(
                 f"{self._model} cannot be counted for all sizes: with "
@@ -216,21 +232,9 @@ class _VerifiedCount:
             sizes = next(
                 (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
             )
-            if sizes is not None and not self._failure(sizes, held) and self._difference(profile, sizes, held):
+            if sizes is not None and not self._failure(sizes, held) and self.difference(profile, sizes, held):
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
-
-    def _drop_single_exclusions(self, profile: Profile, held: Held) -> Profile:
-        """Drop conditions that exclude one size of a dimension, if the costs are the same there; join the others."""
-        exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
-        for name, size in dict.fromkeys(exclusions):
-            kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
-            without = replace(profile, conditions=kept)
-            sizes = {**example_sizes(profile.dimensions), name: size}
-            if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, held):
-                profile = without
-        joined = without_implied(joined_exclusions({each.expression: each.reason for each in profile.conditions}))
-        return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
 
     def _add_cases_at_one(self, profile: Profile, held: Held) -> Profile:
         """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""
@@ -242,7 +246,7 @@ class _VerifiedCount:
             if any(each <= at_one for each in handled):
                 continue
             holds = general.holds(sizes)
-            difference = self._difference(general, sizes, held) if holds else self._failure(sizes, held)
+            difference = self.difference(general, sizes, held) if holds else self._failure(sizes, held)
             if bool(difference) is not holds:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
@@ -296,12 +300,12 @@ class _VerifiedCount:
                 return profile
             # It was traced with other sizes, for which it does something else.
             return self._add_case(profile, example, "", held)
-        if not self._difference(profile, example, held):
+        if not self.difference(profile, example, held):
             return profile
         for special in dims_to_hold(list(example)):
             at_example = {name: example[name] for name in special}
             sizes = {**other, **at_example}
-            if profile.holds(sizes) and (difference := self._difference(profile, sizes, held)):
+            if profile.holds(sizes) and (difference := self.difference(profile, sizes, held)):
                 # A program that hides a size from the symbols may treat the sizes around it alike.
                 for step in (-1, 1):
                     near = {**other, **{name: size + step for name, size in at_example.items()}}
@@ -344,7 +348,7 @@ class _VerifiedCount:
         counted = self._count_at(sizes, held)
         return first_line(counted) if isinstance(counted, Exception) else ""
 
-    def _difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
+    def difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
         """Return how a count at some sizes differs from the expressions; "" if it does not."""
         counted = self._count_at(sizes, held)
         if isinstance(counted, Exception):
@@ -355,11 +359,3 @@ class _VerifiedCount:
 def _holds_with(profile: Profile, name: str, size: int) -> bool:
     """Return whether costs hold at a size of one dimension, with the traced sizes of the others."""
     return profile.holds({**example_sizes(profile.dimensions), name: size})
-
-
-def _excluded_size(relation: Any) -> tuple[str, int] | None:
-    """Return the dimension and the size that a relation excludes, if it excludes exactly one size."""
-    if not isinstance(relation, sympy.Ne):
-        return None
-    size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
-    return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from opflops.torch_internals.divisibility import join_divisibility
 from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def without_implied(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
     >>> without_implied({n >= 3: "a", sympy.Ne(n, 5): "b", n >= 4: "c", sympy.Ne(n, 3): "d", 2 * n > 5: "e"})
     {Ne(n, 5): 'b', n >= 4: 'c'}
     """
+    conditions = join_divisibility(conditions)
     bounds: dict[Any, tuple[int, Any]] = {}
     for condition in conditions:
         bound = _bound(condition)
