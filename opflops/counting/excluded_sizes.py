@@ -9,7 +9,7 @@ without symbols, and where other dimensions are left open, it is traced there to
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sympy
@@ -17,11 +17,13 @@ import sympy
 from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.verification_sizes import dims_to_hold
 from opflops.profile.profile import Condition, Profile
+from opflops.records.algebra import Substitution
 from opflops.records.cost import Cost
 from opflops.records.dimensions import example_sizes
 from opflops.records.modules import map_sizes
-from opflops.torch_internals.implied_conditions import joined_exclusions, without_implied
-from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds
+from opflops.torch_internals.excluded_regions import Region, excluded_region, failing_sizes, holds_at
+from opflops.torch_internals.implied_conditions import are_implied, joined_exclusions, without_implied
+from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,21 +31,26 @@ if TYPE_CHECKING:
     from opflops.records.dimensions import Dimension
     from opflops.records.rows import Row
 
-_LARGEST = 64
-"""The sizes that a condition excludes are listed up to this one, if it surely holds for all that are larger."""
+    Sizes = Mapping[str, int]
+
 _MAX_POINTS = 6
-"""How many sizes of a dimension are looked at one by one; of more, all together."""
+"""How many sizes are looked at one by one; of more, all together."""
+_MAX_FAILURES = 2
+"""After how many sizes at which the formulas are others no further ones are looked at."""
 _MAX_TOGETHER = 8
 """How many combinations of such sizes in several dimensions are compared."""
+_EVALUATED = (2, 3, 4, 5, 7, 8, 12, 16, 24, 32, 33, 48, 64, 96, 128, 256)
+_MAX_EVALUATED = 24
+_VALUE_BITS = 256
 
 
 class Verification(Protocol):
     """Compares formulas with counts."""
 
-    def difference(self, profile: Profile, sizes: Mapping[str, int]) -> str:
+    def difference(self, profile: Profile, sizes: Sizes) -> str:
         """Return how a count at some sizes differs from the formulas; "" if it does not."""
 
-    def trace(self, dimensions: Sequence[Dimension], held: Mapping[str, int]) -> Profile | None:
+    def trace(self, dimensions: Sequence[Dimension], held: Sizes) -> Profile | None:
         """Trace the program anew, with these examples and with other dimensions held; None if that is impossible."""
 
 
@@ -51,7 +58,7 @@ def allow_excluded_sizes(profile: Profile, verification: Verification) -> Profil
     """Drop conditions, or weaken them, that exclude sizes at which the costs are right; join the others."""
     allowing = _Allowing(profile, verification)
     for condition in profile.conditions:
-        allowing.allow_family(condition)
+        allowing.allow_region(condition)
     for dimension in profile.dimensions:
         allowing.allow_sizes_of(dimension.name)
     conditions = {each.expression: each.reason for each in allowing.profile.conditions}
@@ -74,68 +81,57 @@ class _Allowing:
         self._example = example_sizes(profile.dimensions)
         self._allowed: list[dict[str, int]] = []
 
-    def allow_family(self, condition: Condition) -> None:
-        """Drop a condition that excludes one value of an expression, if the formulas are right for all such sizes."""
-        relation = condition.expression
-        equation = _equation(relation)
-        names = sorted(map(str, relation.free_symbols))
-        if equation is None or len(names) > 2:  # noqa: PLR2004 - there are too many combinations of more
+    def allow_region(self, condition: Condition) -> None:
+        """Drop or weaken a condition if the formulas are right in the whole region that this allows, of many sizes."""
+        region = excluded_region(condition.expression)
+        has_others = region is not None and len(region.names) < len(self.profile.dimensions)
+        if region is None or (len(region.names) == 1 and len(region.sizes) <= (1 if has_others else _MAX_POINTS)):
             return
-        sizes = _failing_sizes(relation, names[0]) if len(names) == 1 else None
-        if len(names) == 1 and (sizes is None or len(sizes) <= _MAX_POINTS):
-            return
-        others = tuple(each for each in self.profile.conditions if each != condition)
-        without = replace(self.profile, conditions=others)
-        candidates = [{names[0]: size} for size in sizes] if sizes else _solutions(relation, names)
-        inside = [each for each in candidates if without.holds({**self._example, **each})]
+        others = [each for each in self.profile.conditions if each != condition]
+        weaker = [] if region.weaker is None else [Condition(region.weaker, condition.reason)]
+        without = replace(self.profile, conditions=(*others, *weaker))
+        inside = [each for each in region.sizes if without.holds({**self._example, **each})]
         if not inside:
             return
-        compared = [inside[0], inside[-1]]
-        if not all(self._is_right(without, each) for each in compared):
-            return
-        hints = {**self._example, **inside[len(inside) // 2]}
-        traced = self._verification.trace([each._replace(example=hints[each.name]) for each in without.dimensions], {})
-        if traced is None or difference_of_counts(_where(traced, equation), _where(without, equation)):
-            return
-        given = [each.expression for each in self._traced.conditions if each != condition]
-        found = [each.expression for each in traced.conditions]
-        if sizes:
-            found = [each for each in found if not all(_holds_at(each, {names[0]: size}) for size in sizes)]
-        if _are_implied([each.xreplace(equation) for each in found], [each.xreplace(equation) for each in given]):
+        is_listed = region.is_finite and not has_others and len(region.sizes) <= _MAX_POINTS
+        compared = inside if is_listed else list({str(each): each for each in (inside[0], inside[-1])}.values())
+        if all(self._is_right(without, each) for each in compared) and (
+            is_listed or self._is_traced_alike_in(region, inside, without, condition)
+        ):
             self.profile = without
             self._allowed += compared
 
     def allow_sizes_of(self, name: str) -> None:
-        """Weaken the conditions on one dimension that exclude few sizes of it, for those at which the costs are right."""
+        """Weaken the conditions on one dimension that exclude few sizes of it, those at which costs are right."""
         excluding = {
             condition: sizes
             for condition in self.profile.conditions
-            if {*map(str, condition.expression.free_symbols)} == {name}
-            and (sizes := _failing_sizes(condition.expression, name))
+            if _names(condition) == {name} and (sizes := failing_sizes(condition.expression))
         }
         others = tuple(each for each in self.profile.conditions if each not in excluding)
         without = replace(self.profile, conditions=others)
         excluded = sorted({size for sizes in excluding.values() for size in sizes}, reverse=True)
-        inside = [size for size in excluded if without.holds({**self._example, name: size})]
         right: list[int] = []
-        for size in inside[:_MAX_POINTS]:
-            if self._is_right(without, {name: size}):
-                if self._is_traced_alike(without, {name: size}):
-                    right.append(size)
-                    self._allowed.append({name: size})
-            elif size - MIN_SYMBOLIC_SIZE + 1 == sum(each <= size for each in excluded):
-                # All smaller ones are excluded too, as by a limit below which the program fails.
+        failures = 0
+        for size in [size for size in excluded if without.holds({**self._example, name: size})][:_MAX_POINTS]:
+            if self._is_right(without, {name: size}) and self._is_traced_alike_at(without, {name: size}):
+                right.append(size)
+                self._allowed.append({name: size})
+                continue
+            failures += 1
+            # All smaller ones may be excluded too, as by a limit below which the program fails.
+            if failures >= _MAX_FAILURES or size - MIN_SYMBOLIC_SIZE + 1 == sum(each <= size for each in excluded):
                 break
         if right:
-            alone = [each.expression for each in others if {*map(str, each.expression.free_symbols)} == {name}]
-            outside = {size for size in excluded if not all(_holds_at(each, {name: size}) for each in alone)}
+            alone = [each.expression for each in others if _names(each) == {name}]
+            outside = {size for size in excluded if not all(holds_at(each, {name: size}) for each in alone)}
             weaker = [
                 _weakened(condition, name, excluding.get(condition, ()), outside.union(right))
                 for condition in self.profile.conditions
             ]
             self.profile = replace(self.profile, conditions=tuple(each for several in weaker for each in several))
 
-    def _is_right(self, profile: Profile, sizes: Mapping[str, int]) -> bool:
+    def _is_right(self, profile: Profile, sizes: Sizes) -> bool:
         """Compare with counts at these sizes, alone and together with sizes of other dimensions that are special."""
         here = {**self._example, **sizes}
         if self._verification.difference(profile, here):
@@ -150,54 +146,46 @@ class _Allowing:
                 return False
         return True
 
-    def _special_sizes(self, profile: Profile, sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    def _special_sizes(self, profile: Profile, sizes: Sizes) -> Iterator[dict[str, int]]:
         """Yield sizes of other dimensions at which programs may differ: 1, and those that were allowed before."""
         others = [each.name for each in profile.dimensions if each.minimum == 1 and each.name not in sizes]
         yield from (dict.fromkeys(at_one, 1) for at_one in dims_to_hold(others))
         before = [each for each in self._allowed if not {*each} & {*sizes}]
         yield from before[-_MAX_TOGETHER:]
 
-    def _is_traced_alike(self, profile: Profile, held: Mapping[str, int]) -> bool:
+    def _is_traced_alike_at(self, profile: Profile, held: Sizes) -> bool:
         """Return whether a trace with a size held gives the same formulas in the other dimensions, if there are any."""
         others = [each for each in profile.dimensions if each.name not in held]
         if not others:
             return True
         traced = self._verification.trace(others, held)
-        if traced is None or difference_of_counts(traced, profile.at(**held)):
+        if traced is None or not _are_equal(traced, profile, [held]):
             return False
-        given = [each.expression.xreplace(_symbols(held)) for each in self._traced.conditions]
-        return _are_implied([each.expression for each in traced.conditions], given)
+        numbers = {sympy.Symbol(name): sympy.Integer(size) for name, size in held.items()}
+        given = [each.expression.xreplace(numbers) for each in self._traced.conditions]
+        return are_implied([each.expression for each in traced.conditions], given)
+
+    def _is_traced_alike_in(
+        self, region: Region, inside: Sequence[dict[str, int]], profile: Profile, condition: Condition
+    ) -> bool:
+        """Return whether a trace with sizes in a region gives the same formulas for all of it."""
+        hints = {**self._example, **inside[len(inside) // 2]}
+        traced = self._verification.trace([each._replace(example=hints[each.name]) for each in profile.dimensions], {})
+        if traced is None or not _are_equal(traced, profile, inside):
+            return False
+        found = [each.expression for each in traced.conditions]
+        if region.is_finite:
+            found = [
+                each
+                for each in found
+                if not ({*map(str, each.free_symbols)} <= region.names and all(holds_at(each, at) for at in inside))
+            ]
+        given = [each.expression for each in self._traced.conditions if each != condition]
+        return are_implied(*([each.xreplace(region.equations) for each in several] for several in (found, given)))
 
 
-def _failing_sizes(relation: Any, name: str) -> list[int] | None:
-    """List the sizes of a dimension at which a relation does not hold; None if there may be others or it has no such.
-
-    Sizes of 1 are left out; they are looked at on their own.
-    """
-    symbol = sympy.Symbol(name)
-    if not always_holds(_unevaluated(relation, {symbol: symbol + _LARGEST - MIN_SYMBOLIC_SIZE})):
-        return None
-    sizes = range(MIN_SYMBOLIC_SIZE, _LARGEST)
-    return [size for size in sizes if not _holds_at(relation, {name: size})] or None
-
-
-def _unevaluated(relation: Any, replacements: Mapping[Any, Any]) -> Any:
-    """Substitute in a relation; sympy does not decide it."""
-    if not isinstance(relation, sympy.core.relational.Relational):
-        return relation
-    difference = sympy.expand((relation.lhs - relation.rhs).xreplace(replacements))
-    return relation.func(difference, 0, evaluate=False)
-
-
-def _holds_at(relation: Any, sizes: Mapping[str, int]) -> bool:
-    try:
-        return bool(relation.xreplace(_symbols(sizes)) == True)  # noqa: E712 - sympy's
-    except (ZeroDivisionError, TypeError):
-        return False
-
-
-def _symbols(sizes: Mapping[str, int]) -> dict[Any, Any]:
-    return {sympy.Symbol(name): sympy.Integer(size) for name, size in sizes.items()}
+def _names(condition: Condition) -> set[str]:
+    return {*map(str, condition.expression.free_symbols)}
 
 
 def _weakened(condition: Condition, name: str, excluded: Iterable[int], right: Collection[int]) -> list[Condition]:
@@ -207,54 +195,50 @@ def _weakened(condition: Condition, name: str, excluded: Iterable[int], right: C
         return [condition]
     symbol = sympy.Symbol(name)
     are_smallest = left == [*range(MIN_SYMBOLIC_SIZE, MIN_SYMBOLIC_SIZE + len(left))]
-    if left and are_smallest and not _holds_at(condition.expression, {name: 1}):
+    if left and are_smallest and not holds_at(condition.expression, {name: 1}):
         return [Condition(symbol >= left[-1] + 1, condition.reason)]
     return [Condition(sympy.Ne(symbol, size), condition.reason) for size in left]
 
 
-def _equation(relation: Any) -> dict[Any, Any] | None:
-    """Return what may be substituted where a relation that excludes one value does not hold; None for others."""
-    if not isinstance(relation, sympy.Ne):
-        return None
-    difference = sympy.expand(relation.lhs - relation.rhs)
-    rounded = sorted(difference.atoms(sympy.floor), key=lambda each: -each.count_ops())
-    for atom in (*rounded, *sorted(difference.free_symbols, key=str)):
-        coefficient = difference.coeff(atom)
-        rest = sympy.expand(difference - coefficient * atom)
-        if abs(coefficient) == 1 and not rest.has(atom):
-            return {atom: sympy.expand(-rest / coefficient)}
-    return None
+def _are_equal(traced: Profile, profile: Profile, inside: Sequence[Sizes]) -> bool:
+    """Return whether two profiles have equal formulas, at sizes some of which are given, and at many of the others.
+
+    They may be written in other ways, such as ``n`` and ``4*floor(n/4)`` for multiples of 4.
+    """
+    points = list(islice(_points(profile, inside), _MAX_EVALUATED))
+    return bool(points) and not difference_of_counts(*(_evaluated(each, points) for each in (traced, profile)))
 
 
-def _solutions(relation: Any, names: Sequence[str]) -> list[dict[str, int]]:
-    """List small sizes of some dimensions at which a relation does not hold."""
-    sizes = range(MIN_SYMBOLIC_SIZE, 12)
-    combinations = (dict(zip(names, each, strict=True)) for each in product(sizes, repeat=len(names)))
-    return [each for each in combinations if not _holds_at(relation, each)]
+def _points(profile: Profile, inside: Sequence[Sizes]) -> Iterator[dict[str, int]]:
+    """Yield sizes of all dimensions at which the formulas hold."""
+    steps = max(1, len(inside) // 4)
+    others = [each.name for each in profile.dimensions if each.name not in inside[0]]
+    # Neighbors in the order differ in all dimensions.
+    sizes = [_EVALUATED[shift:] + _EVALUATED[:shift] for shift in range(0, 3 * len(others), 3)]
+    diagonal = [dict(zip(others, each, strict=True)) for each in zip(*sizes, strict=True)] if others else [{}]
+    for rest in (*diagonal, *(dict(zip(others, each, strict=True)) for each in islice(product(*sizes), 200))):
+        for fixed in inside[::steps]:
+            point = {**rest, **fixed}
+            if profile.holds(point):
+                yield point
 
 
-def _where(profile: Profile, equation: Mapping[Any, Any]) -> Profile:
-    """Substitute in all counts of a profile."""
+def _evaluated(profile: Profile, points: Sequence[Sizes]) -> Profile:
+    """Replace each count by a number that is made of its values at some sizes, equal only where all of them are."""
+    substitutions = [Substitution(sizes) for sizes in points]
 
-    def substituted(count: Any) -> Any:
-        if not hasattr(count, "xreplace"):
-            return count
-        found = sympy.expand(count.xreplace(equation))
-        return int(found) if found.is_Integer else found
+    def value(count: Any) -> Any:
+        values = [substitute(count) for substitute in substitutions]
+        return sum(
+            each << _VALUE_BITS * place if type(each) is int else hash(each) for place, each in enumerate(values)
+        )
 
     def inside(row: Row) -> Row:
-        return replace(row, cost=Cost(*map(substituted, row.cost)), activations=substituted(row.activations))
+        return replace(row, cost=Cost(*map(value, row.cost)), activations=value(row.activations))
 
     return replace(
         profile,
         rows=tuple(map(inside, profile.rows)),
         sites=tuple(map(inside, profile.sites)),
-        modules=map_sizes(profile.modules, substituted),
+        modules=map_sizes(profile.modules, value),
     )
-
-
-def _are_implied(found: Iterable[Any], given: Iterable[Any]) -> bool:
-    """Return whether conditions surely hold wherever others do."""
-    known = {each: "" for each in given if each != True}  # noqa: E712 - sympy's
-    rest = {each: "" for each in found if each != True}  # noqa: E712 - as above
-    return sympy.false not in rest and all(each in known for each in without_implied({**known, **rest}))

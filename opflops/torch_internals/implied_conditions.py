@@ -10,7 +10,7 @@ from opflops.torch_internals.divisibility import join_divisibility
 from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def without_implied(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -39,6 +39,17 @@ def without_implied(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
         for condition, reason in conditions.items()
         if (condition in tightest or _bound(condition) is None) and not _is_implied(condition, limits)
     }
+
+
+def are_implied(found: Iterable[Any], given: Iterable[Any]) -> bool:
+    """Return whether conditions surely hold wherever others do.
+
+    >>> n = sympy.Symbol("n")
+    >>> are_implied([n >= 2, sympy.Ne(n, 4)], [n >= 5]), are_implied([n >= 6], [n >= 5])
+    (True, False)
+    """
+    known, rest = ({each: "" for each in several if each != True} for several in (given, found))  # noqa: E712 - sympy's
+    return sympy.false not in rest and all(each in known for each in without_implied({**known, **rest}))
 
 
 def joined_exclusions(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
