@@ -57,10 +57,15 @@ class Verification(Protocol):
 def allow_excluded_sizes(profile: Profile, verification: Verification) -> Profile:
     """Drop conditions, or weaken them, that exclude sizes at which the costs are right; join the others."""
     allowing = _Allowing(profile, verification)
-    for condition in profile.conditions:
+    of_one, of_several = (
+        [each for each in profile.conditions if (len(_names(each)) > 1) is several] for several in (False, True)
+    )
+    for condition in sorted(of_one, key=lambda each: -max(failing_sizes(each.expression) or [0])):
         allowing.allow_region(condition)
     for dimension in profile.dimensions:
         allowing.allow_sizes_of(dimension.name)
+    for condition in of_several:
+        allowing.allow_region(condition)
     conditions = {each.expression: each.reason for each in allowing.profile.conditions}
     joined = without_implied(joined_exclusions(without_implied(conditions)))
     return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
@@ -91,15 +96,23 @@ class _Allowing:
         weaker = [] if region.weaker is None else [Condition(region.weaker, condition.reason)]
         without = replace(self.profile, conditions=(*others, *weaker))
         inside = [each for each in region.sizes if without.holds({**self._example, **each})]
-        if not inside:
+        if not inside or (has_others and any(1 in each.values() for each in inside)):
             return
-        is_listed = region.is_finite and not has_others and len(region.sizes) <= _MAX_POINTS
+        is_listed = region.is_finite and not has_others and len(inside) <= _MAX_POINTS
         compared = inside if is_listed else list({str(each): each for each in (inside[0], inside[-1])}.values())
-        if all(self._is_right(without, each) for each in compared) and (
-            is_listed or self._is_traced_alike_in(region, inside, without, condition)
-        ):
-            self.profile = without
-            self._allowed += compared
+        exceptions: set[str] = set()
+        for each in compared:
+            found = self._exceptions(without, each)
+            if found is None or (found and weaker):
+                return
+            exceptions |= found
+        if not is_listed and not self._is_traced_alike_in(region, inside, without, condition):
+            return
+        if exceptions:
+            either = sympy.Or(condition.expression, *(sympy.Ne(sympy.Symbol(name), 1) for name in exceptions))
+            without = replace(without, conditions=(*without.conditions, Condition(either, condition.reason)))
+        self.profile = without
+        self._allowed += compared
 
     def allow_sizes_of(self, name: str) -> None:
         """Weaken the conditions on one dimension that exclude few sizes of it, those at which costs are right."""
@@ -114,7 +127,7 @@ class _Allowing:
         right: list[int] = []
         failures = 0
         for size in [size for size in excluded if without.holds({**self._example, name: size})][:_MAX_POINTS]:
-            if self._is_right(without, {name: size}) and self._is_traced_alike_at(without, {name: size}):
+            if self._exceptions(without, {name: size}) == set() and self._is_traced_alike_at(without, {name: size}):
                 right.append(size)
                 self._allowed.append({name: size})
                 continue
@@ -131,20 +144,29 @@ class _Allowing:
             ]
             self.profile = replace(self.profile, conditions=tuple(each for several in weaker for each in several))
 
-    def _is_right(self, profile: Profile, sizes: Sizes) -> bool:
-        """Compare with counts at these sizes, alone and together with sizes of other dimensions that are special."""
+    def _exceptions(self, profile: Profile, sizes: Sizes) -> set[str] | None:
+        """Compare with counts at these sizes, alone and together with sizes of other dimensions that are special.
+
+        Returns:
+            The other dimensions that have to be larger than 1; None if the formulas are wrong.
+        """
         here = {**self._example, **sizes}
         if self._verification.difference(profile, here):
-            return False
+            return None
+        exceptions: set[str] = set()
         for special in self._special_sizes(profile, sizes):
             together = {**here, **special}
             if (
-                profile.holds(together)
-                and self._verification.difference(profile, together)
-                and not self._verification.difference(profile, {**self._example, **special})
+                exceptions & {*special}
+                or not profile.holds(together)
+                or not self._verification.difference(profile, together)
+                or self._verification.difference(profile, {**self._example, **special})
             ):
-                return False
-        return True
+                continue
+            if [*special.values()] != [1]:
+                return None
+            exceptions |= {*special}
+        return exceptions
 
     def _special_sizes(self, profile: Profile, sizes: Sizes) -> Iterator[dict[str, int]]:
         """Yield sizes of other dimensions at which programs may differ: 1, and those that were allowed before."""

@@ -13,8 +13,8 @@ from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LARGEST = 64
-"""The sizes that a condition excludes are listed up to this one, if it surely holds for all that are larger."""
+_LEAST_LIMIT, _LARGEST_LIMIT = 64, 1100
+"""The sizes that a condition excludes are listed up to such a limit, if it surely holds for all that are larger."""
 _LARGEST_TOGETHER = 12
 _MAX_LISTED = 400
 _MAX_NAMES = 2
@@ -52,7 +52,7 @@ def excluded_region(relation: Any) -> Region | None:
     ([{'n': 2}, {'n': 3}], True, {floor(n/2): 1})
     >>> region = excluded_region(n - m >= 2)
     >>> region.sizes[0], region.is_finite, region.equations, region.weaker
-    ({'m': 2, 'n': 3}, False, {m: n - 1}, -m + n >= 1)
+    ({'m': 2, 'n': 3}, False, {n: m + 1}, -m + n >= 1)
     """
     names = sorted(map(str, relation.free_symbols))
     if not 1 <= len(names) <= _MAX_NAMES:
@@ -84,10 +84,14 @@ def excluded_region(relation: Any) -> Region | None:
     return Region(sizes, is_finite, {key: value for each in equations if each for key, value in each.items()}, weaker)
 
 
-def failing_sizes(relation: Any) -> list[int] | None:
+def failing_sizes(relation: Any, of: Any = None) -> list[int] | None:
     """List the sizes of one dimension at which a relation does not hold; None if there may be others or it has no such.
 
     Sizes of 1 are left out; they are looked at on their own.
+
+    Args:
+        relation: The relation.
+        of: The symbol that it has to be about; None for any.
 
     >>> n = sympy.Symbol("n")
     >>> failing_sizes(n >= 5), failing_sizes(n <= 5), failing_sizes(sympy.Ne(sympy.floor(n / 3), 2))
@@ -96,11 +100,17 @@ def failing_sizes(relation: Any) -> list[int] | None:
     if len(relation.free_symbols) != 1 or not isinstance(relation, sympy.core.relational.Relational):
         return None
     (symbol,) = relation.free_symbols
-    # Not evaluated: sympy may decide the relation.
-    difference = sympy.expand((relation.lhs - relation.rhs).xreplace({symbol: symbol + _LARGEST - MIN_SYMBOLIC_SIZE}))
-    if not always_holds(relation.func(difference, 0, evaluate=False)):
+    if of is not None and symbol != of:
         return None
-    return [size for size in range(MIN_SYMBOLIC_SIZE, _LARGEST) if not holds_at(relation, {str(symbol): size})] or None
+    numbers = [int(number) for number in relation.atoms(sympy.Integer)]
+    if isinstance(relation, sympy.Ne) and {symbol, *map(sympy.Integer, numbers)} == {*relation.args}:
+        return numbers if numbers[0] >= MIN_SYMBOLIC_SIZE else None
+    limit = max(_LEAST_LIMIT, 2 * max(numbers, default=0))
+    # Not evaluated: sympy may decide the relation.
+    difference = sympy.expand((relation.lhs - relation.rhs).xreplace({symbol: symbol + limit - MIN_SYMBOLIC_SIZE}))
+    if limit > _LARGEST_LIMIT or not always_holds(relation.func(difference, 0, evaluate=False)):
+        return None
+    return [size for size in range(MIN_SYMBOLIC_SIZE, limit) if not holds_at(relation, {str(symbol): size})] or None
 
 
 def holds_at(relation: Any, sizes: Mapping[str, int]) -> bool:
@@ -116,7 +126,9 @@ def _listed(names: list[str], excluded: list[Any]) -> list[dict[str, int]] | Non
     """List all sizes that solve equations of one dimension each; None if they are of several, or too many."""
     by_name: dict[str, list[int]] = {}
     for equation in excluded:
-        sizes = failing_sizes(sympy.Ne(*equation.args))
+        # A factor that is a size itself.
+        is_one = equation.rhs == 1 and equation.lhs.is_Symbol
+        sizes = [1] if is_one else failing_sizes(sympy.Ne(*equation.args))
         if sizes is None:
             return None
         (symbol,) = equation.free_symbols
@@ -128,10 +140,14 @@ def _listed(names: list[str], excluded: list[Any]) -> list[dict[str, int]] | Non
 def _solved(equation: Any) -> dict[Any, Any] | None:
     """Return an equation as what may be substituted for a rounded expression, or else for a size; None for others."""
     difference = sympy.expand(equation.lhs - equation.rhs)
-    rounded = sorted(difference.atoms(sympy.floor), key=lambda each: -each.count_ops())
-    for atom in (*rounded, *sorted(difference.free_symbols, key=str)):
+    solutions = {}
+    for atom in (*difference.atoms(sympy.floor), *sorted(difference.free_symbols, key=str)):
         coefficient = difference.coeff(atom)
         rest = sympy.expand(difference - coefficient * atom)
         if abs(coefficient) == 1 and not rest.has(atom):
-            return {atom: sympy.expand(-rest / coefficient)}
-    return None
+            solutions[atom] = sympy.expand(-rest / coefficient)
+    # What replaces a size should itself be a possible size, whatever the others are.
+    best = sorted(
+        solutions, key=lambda atom: (atom.is_Symbol, not is_at_least(solutions[atom] - 2, 0), -atom.count_ops())
+    )
+    return {best[0]: solutions[best[0]]} if best else None

@@ -10,11 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from opflops.torch_internals.sympy_inequalities import is_at_least
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_TERMS = 8
 """Larger sums are not factored."""
+
+
+def as_equation(relation: Any) -> Any:
+    """Return, for an inequality of two expressions of which one is never less than the other, their equation.
+
+    >>> n = sympy.Symbol("n", integer=True, positive=True)
+    >>> as_equation(n <= 2 * sympy.floor(n / 2)), as_equation(n <= 3 * sympy.floor(n / 2))
+    (Eq(n, 2*floor(n/2)), n <= 3*floor(n/2))
+    """
+    if not isinstance(relation, (sympy.Le, sympy.Ge)) or not relation.has(sympy.floor):
+        return relation
+    is_never_less = is_at_least(sympy.expand(relation.lts - relation.gts), 0)
+    return sympy.Eq(relation.lhs, relation.rhs) if is_never_less else relation
 
 
 def without_common_factors(relation: Any, is_positive: Callable[[Any], bool]) -> Any:
@@ -80,13 +95,20 @@ def factors_of_unit(relation: Any, is_positive: Callable[[Any], bool]) -> list[A
     product = _not_unit(relation)
     if product is None:
         return []
-    if product.is_Add and (len(product.args) > _MAX_TERMS or not product.has(sympy.floor)):
+    if product.is_Add and len(product.args) > _MAX_TERMS:
         return []
     factored = sympy.factor(product) if product.is_Add else product
-    factors = [factor.as_base_exp()[0] for factor in sympy.Mul.make_args(factored) if not factor.is_number]
-    whole = all(factor.as_base_exp()[1].is_Integer for factor in sympy.Mul.make_args(factored))
-    is_monic = factored.as_coeff_Mul()[0] == 1
-    return factors if is_monic and whole and factors and all(map(is_positive, factors)) else []
+    coefficient, rest = factored.as_coeff_Mul()
+    powers = [factor.as_base_exp() for factor in sympy.Mul.make_args(rest)]
+    if abs(coefficient) != 1 or not all(exponent.is_Integer and exponent > 0 for _, exponent in powers):
+        return []
+    factors = [base for base, _ in powers]
+    if coefficient == -1:
+        odd = next((place for place, (base, exponent) in enumerate(powers) if base.is_Add and exponent % 2), None)
+        if odd is None:
+            return []
+        factors[odd] = -factors[odd]
+    return factors if all(map(is_positive, factors)) else []
 
 
 def _not_unit(relation: Any) -> Any:

@@ -19,6 +19,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from opflops.torch_internals.implied_conditions import without_implied
 from opflops.torch_internals.relation_forms import (
+    as_equation,
     without_common_factors,
     without_powers,
     without_remainder_of_one,
@@ -242,7 +243,8 @@ class RecordingShapeEnv(ShapeEnv):
                     for simpler in map(_in_simplest_form, self._with_positive_factors(condition)):
                         if simpler is not sympy.true and not always_holds(simpler):
                             conditions.setdefault(simpler, location)
-        named = without_implied(conditions)
+        # Sizes at which a factor is 1 may be allowed later.
+        named = without_implied(conditions, keeps_products=True)
         return [(condition.xreplace(self._names), location) for condition, location in named.items()]
 
     def _with_positive_factors(self, condition: Any) -> list[Any]:
@@ -258,7 +260,7 @@ class RecordingShapeEnv(ShapeEnv):
             needed[factor] = sympy.Ge(factor, 1)
             return True
 
-        simpler = without_common_factors(condition, is_positive)
+        simpler = as_equation(without_common_factors(condition, is_positive))
         for simplify in (without_remainder_of_one, without_powers):
             simpler = simplify(simpler, is_positive)
         return [simpler, *needed.values()]
