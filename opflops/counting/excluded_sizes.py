@@ -37,6 +37,8 @@ _MAX_POINTS = 6
 """How many sizes are looked at one by one; of more, all together."""
 _MAX_FAILURES = 2
 """After how many sizes at which the formulas are others no further ones are looked at."""
+_MAX_CASES = 2
+"""Of how many sizes that a condition excludes each may be a case of its own."""
 _MAX_TOGETHER = 8
 """How many combinations of such sizes in several dimensions are compared."""
 _EVALUATED = (2, 3, 4, 5, 7, 8, 12, 16, 24, 32, 33, 48, 64, 96, 128, 256)
@@ -50,12 +52,22 @@ class Verification(Protocol):
     def difference(self, profile: Profile, sizes: Sizes) -> str:
         """Return how a count at some sizes differs from the formulas; "" if it does not."""
 
+    def failure(self, sizes: Sizes) -> str:
+        """Return how the program fails at some sizes; "" if it runs."""
+
     def trace(self, dimensions: Sequence[Dimension], held: Sizes) -> Profile | None:
         """Trace the program anew, with these examples and with other dimensions held; None if that is impossible."""
 
 
-def allow_excluded_sizes(profile: Profile, verification: Verification) -> Profile:
-    """Drop conditions, or weaken them, that exclude sizes at which the costs are right; join the others."""
+def allow_excluded_sizes(
+    profile: Profile, verification: Verification
+) -> tuple[Profile, list[tuple[dict[str, int], str]]]:
+    """Drop conditions, or weaken them, that exclude sizes at which the costs are right; join the others.
+
+    Returns:
+        The profile, and the sizes at which the costs differ, each with the difference. They are of conditions that
+        exclude a few sizes alone.
+    """
     allowing = _Allowing(profile, verification)
     of_one, of_several = (
         [each for each in profile.conditions if (len(_names(each)) > 1) is several] for several in (False, True)
@@ -68,7 +80,7 @@ def allow_excluded_sizes(profile: Profile, verification: Verification) -> Profil
         allowing.allow_region(condition)
     conditions = {each.expression: each.reason for each in allowing.profile.conditions}
     joined = without_implied(joined_exclusions(without_implied(conditions)))
-    return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
+    return replace(profile, conditions=tuple(Condition(*each) for each in joined.items())), allowing.different
 
 
 class _Allowing:
@@ -77,10 +89,15 @@ class _Allowing:
     Args:
         profile: What the program was counted as.
         verification: Compares it with counts.
+
+    Attributes:
+        profile: The profile, with fewer and fewer conditions.
+        different: Sizes at which the costs differ, of those that a condition excludes of a few alone.
     """
 
     def __init__(self, profile: Profile, verification: Verification) -> None:
         self.profile = profile
+        self.different: list[tuple[dict[str, int], str]] = []
         self._traced = profile
         self._verification = verification
         self._example = example_sizes(profile.dimensions)
@@ -132,8 +149,11 @@ class _Allowing:
                 self._allowed.append({name: size})
                 continue
             failures += 1
+            number = min(len(sizes) for sizes in excluding.values() if size in sizes)
+            self._note_different(without, {name: size}, number)
             # All smaller ones may be excluded too, as by a limit below which the program fails.
-            if failures >= _MAX_FAILURES or size - MIN_SYMBOLIC_SIZE + 1 == sum(each <= size for each in excluded):
+            are_all = size - MIN_SYMBOLIC_SIZE + 1 == sum(each <= size for each in excluded)
+            if failures >= _MAX_FAILURES or (are_all and number > _MAX_CASES):
                 break
         if right:
             alone = [each.expression for each in others if _names(each) == {name}]
@@ -143,6 +163,12 @@ class _Allowing:
                 for condition in self.profile.conditions
             ]
             self.profile = replace(self.profile, conditions=tuple(each for several in weaker for each in several))
+
+    def _note_different(self, profile: Profile, sizes: dict[str, int], number_excluded: int) -> None:
+        here = {**self._example, **sizes}
+        difference = self._verification.difference(profile, here)
+        if difference and number_excluded <= _MAX_CASES and not self._verification.failure(here):
+            self.different.append((sizes, difference))
 
     def _exceptions(self, profile: Profile, sizes: Sizes) -> set[str] | None:
         """Compare with counts at these sizes, alone and together with sizes of other dimensions that are special.

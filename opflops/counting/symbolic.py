@@ -90,6 +90,10 @@ class _WithHeld:
         """Return how a count at some sizes differs from the formulas; "" if it does not."""
         return self._count.difference(profile, sizes, self._held)
 
+    def failure(self, sizes: Mapping[str, int]) -> str:
+        """Return how the program fails at some sizes; "" if it runs."""
+        return self._count.failure(sizes, self._held)
+
     def trace(self, dimensions: Sequence[Dimension], held: Mapping[str, int]) -> Profile | None:
         """Trace the program anew; None if that is impossible."""
         return self._trace.trace_at(dimensions, self._held | frozenset(held.items()))
@@ -136,7 +140,9 @@ class _VerifiedCount:
             self._require_no_difference(profile, sizes, held)
         profile = replace(profile, execution=self._execution)
         profile = self._add_kernel_guards(profile, kernel_guards, held)
-        profile = allow_excluded_sizes(profile, _WithHeld(self, self._trace, held))
+        profile, different = allow_excluded_sizes(profile, _WithHeld(self, self._trace, held))
+        for sizes, difference in different:
+            profile = self._add_case(profile, sizes, difference, held)
         other = compared[0]
         profile = self._add_case_of_example(
             profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
@@ -183,7 +189,7 @@ class _VerifiedCount:
         """Add conditions that exclude larger sizes at which the program fails, and choose sizes to compare at."""
         while True:
             compared = self._sizes_to_compare(profile)
-            failing = next((sizes for sizes in compared if self._failure(sizes, held)), None)
+            failing = next((sizes for sizes in compared if self.failure(sizes, held)), None)
             conditions = [] if failing is None else self._limits(profile, failing, held)
             if not conditions:
                 return profile, compared
@@ -193,15 +199,15 @@ class _VerifiedCount:
         """Add conditions that exclude smaller sizes at which the program fails, if it fails at the smallest of all."""
         for name, example, minimum, _ in profile.dimensions:
             sizes = example_sizes(profile.dimensions)
-            if minimum >= example or not self._failure({**sizes, name: minimum}, held):
+            if minimum >= example or not self.failure({**sizes, name: minimum}, held):
                 continue
             # Sizes of 1 are looked at on their own.
             smaller = range(max(minimum, MIN_SYMBOLIC_SIZE), example)
             sizes[name] = next((size for size in smaller if profile.holds({**sizes, name: size})), example)
-            if sizes[name] < example and self._failure(sizes, held):
+            if sizes[name] < example and self.failure(sizes, held):
                 conditions = self._limits(profile, sizes, held)
                 if not conditions:
-                    reason = f"it fails at {name} = {sizes[name]} ({self._failure(sizes, held)})"
+                    reason = f"it fails at {name} = {sizes[name]} ({self.failure(sizes, held)})"
                     conditions = [Condition(sympy.Symbol(name) >= example, reason)]
                 profile = replace(profile, conditions=(*profile.conditions, *conditions))
         return profile
@@ -212,7 +218,7 @@ class _VerifiedCount:
         conditions: list[Condition] = []
         for name, size in failing.items():
             alone = {**example, name: size}
-            if size == example[name] or not self._failure(alone, held) or self._failure(example, held):
+            if size == example[name] or not self.failure(alone, held) or self.failure(example, held):
                 continue
             found = last_running(
                 partial(self._runs_with, example, name, held), partial(_holds_with, profile, name), example[name], size
@@ -220,7 +226,7 @@ class _VerifiedCount:
             if found is None:
                 return []
             running, first = found
-            reason = f"it fails at {name} = {first} ({self._failure({**example, name: first}, held)})"
+            reason = f"it fails at {name} = {first} ({self.failure({**example, name: first}, held)})"
             symbol = sympy.Symbol(name)
             conditions.append(Condition(symbol <= running if first > running else symbol >= running, reason))
         return conditions
@@ -232,7 +238,7 @@ class _VerifiedCount:
             sizes = next(
                 (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
             )
-            if sizes is not None and not self._failure(sizes, held) and self.difference(profile, sizes, held):
+            if sizes is not None and not self.failure(sizes, held) and self.difference(profile, sizes, held):
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
 
@@ -246,7 +252,7 @@ class _VerifiedCount:
             if any(each <= at_one for each in handled):
                 continue
             holds = general.holds(sizes)
-            difference = self.difference(general, sizes, held) if holds else self._failure(sizes, held)
+            difference = self.difference(general, sizes, held) if holds else self.failure(sizes, held)
             if bool(difference) is not holds:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
@@ -258,14 +264,14 @@ class _VerifiedCount:
         return profile
 
     def _runs_with(self, sizes: Mapping[str, int], name: str, held: Held, size: int) -> bool:
-        return not self._failure({**sizes, name: size}, held)
+        return not self.failure({**sizes, name: size}, held)
 
     def _common_limit(self, profile: Profile, names: set[str], held: Held) -> Condition | None:
         """Return the condition that some of these dimensions is large, if the program fails at 1 and at 2 of all."""
         example = example_sizes(profile.dimensions)
 
         def fails(size: int) -> str:
-            return self._failure({**example, **dict.fromkeys(names, size)}, held)
+            return self.failure({**example, **dict.fromkeys(names, size)}, held)
 
         smaller = range(1, min(example[name] for name in names))
         if not all(fails(size) for size in (1, MIN_SYMBOLIC_SIZE)):
@@ -296,7 +302,7 @@ class _VerifiedCount:
             DimensionError: The costs differ at a neighboring size too.
         """
         if not profile.holds(example):
-            if dict(example) != self._example_sizes(profile) or self._failure(example, held):
+            if dict(example) != self._example_sizes(profile) or self.failure(example, held):
                 return profile
             # It was traced with other sizes, for which it does something else.
             return self._add_case(profile, example, "", held)
@@ -343,7 +349,7 @@ class _VerifiedCount:
                 self._execution = found.execution
         return self._counted[all_sizes]
 
-    def _failure(self, sizes: Mapping[str, int], held: Held) -> str:
+    def failure(self, sizes: Mapping[str, int], held: Held) -> str:
         """Return how the program fails at some sizes; "" if it runs."""
         counted = self._count_at(sizes, held)
         return first_line(counted) if isinstance(counted, Exception) else ""
