@@ -146,7 +146,9 @@ def _divided(difference: Any) -> tuple[Any, Any] | None:
     (atom,) = rounded
     coefficient = difference.coeff(atom)
     others = sympy.expand(difference - coefficient * atom)
-    if not coefficient.is_Integer or coefficient == 0 or others.has(atom):
+    # Sizes are not 0.
+    may_divide = all(factor.is_Rational or factor.is_Symbol for factor in sympy.Mul.make_args(coefficient))
+    if coefficient == 0 or not may_divide or others.has(atom):
         return None
     value = sympy.expand(-others / coefficient)
     if isinstance(atom, sympy.Mod):

@@ -136,14 +136,17 @@ def _elements_below(rows: Any, columns: Any, offset: Any) -> Any:
     return doubled // 2
 
 
+ELEMENTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "tril_indices": _elements_below,
+    "triu_indices": lambda rows, columns, offset: rows * columns - _elements_below(rows, columns, offset - 1),
+}
+"""How many elements of a matrix are in a triangle, given its rows, its columns and the triangle's diagonal."""
+
 _FACTORIES: dict[str, Callable[..., Any]] = {
     "linspace": _length(2, "steps"),
     "logspace": _length(2, "steps"),
     **{f"{name}_window": _length(0, "window_length") for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")},
-    "tril_indices": _triangle(_elements_below),
-    "triu_indices": _triangle(
-        lambda rows, columns, offset: rows * columns - _elements_below(rows, columns, offset - 1)
-    ),
+    **{name: _triangle(count) for name, count in ELEMENTS.items()},
 }
 """Functions that make a tensor whose sizes must be integers, with what returns its shape if they are symbolic."""
 
