@@ -298,8 +298,8 @@ UNUSED = {
     "another overload": (
         {aten.addmm.out: fixed(7)},
         (
-            "No call used the formula for aten.addmm.out: what ran is aten.addmm.default. Give the formula for that, or "
-            "for all overloads, as torch.ops.aten.addmm."
+            "No call used the formula for aten.addmm.out: what ran is aten.addmm.default. Give the formula for that, "
+            "or for all overloads, as torch.ops.aten.addmm."
         ),
     ),
     "a packet": ({aten.gelu: fixed(7)}, "No call used the formula for aten.gelu."),

@@ -103,6 +103,13 @@ def test_families_of_divisors_are_one_condition():
     ] == [sympy.Eq(sympy.Mod(N, M), 0)]
 
 
+def test_a_size_may_be_the_rest_itself():
+    """By hand: of 3, 7, 11, … only 3 is less than 4, so that a limit there says something, and one of 3 does not."""
+    by_four = sympy.Eq(sympy.Mod(N, 4), 3)
+    assert join_divisibility({by_four: "", N >= 4: ""}) == {by_four: "", N >= 7: ""}
+    assert join_divisibility({by_four: "", N >= 3: ""}) == {by_four: ""}
+
+
 def test_a_product_is_not_1_if_a_factor_is_not():
     """As where one number of elements is compared with 1 and the size of an axis with 1."""
     half = sympy.floor(N / 2)

@@ -15,6 +15,8 @@ from torch.export import Dim
 from torch.nn import functional
 
 from opflops import count
+from opflops.counting import excluded_sizes
+from opflops.profile.profile import Condition
 from opflops.torch_internals.excluded_regions import excluded_region, failing_sizes, holds_at
 
 B, M, N = Dim("b"), Dim("m"), Dim("n")
@@ -214,6 +216,20 @@ def test_a_program_that_differs_there_for_other_sizes_of_another_axis_stays_excl
     for n, m in product(range(1, 8), range(1, 9)):
         if profile.holds({"n": n, "m": m}):
             assert profile.at(n=n, m=m).total == count(hides, torch.ones(n, m)).total
+
+
+def test_a_weaker_condition_excludes_what_is_left():
+    """By hand, of 2 and 3: a limit if the smallest are left and 1 is excluded too, else the sizes one by one."""
+    n = sympy.Symbol("n")
+    for relation, right, left in (
+        (n >= 4, {3}, [n >= 3]),
+        (n >= 4, {2}, [sympy.Ne(n, 3)]),
+        (n >= 4, {2, 3}, []),
+        (n >= 4, {5}, [n >= 4]),
+        (sympy.Ne(sympy.floor(n / 2), 1), {3}, [sympy.Ne(n, 2)]),
+    ):
+        weaker = excluded_sizes._weakened(Condition(relation, "code"), "n", [2, 3], right)
+        assert [each.expression for each in weaker] == left
 
 
 def test_excluded_sizes_are_listed():
