@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 _MAX_POINTS = 6
 """How many sizes are looked at one by one; of more, all together."""
+_MAX_TRACED_POINTS = 2
+"""How many of them if each takes a trace."""
+_MAX_TRACES = 6
+"""How many traces to make in all; there are none if some dimensions are held at one size."""
 _MAX_FAILURES = 2
 """After how many sizes at which the formulas are others no further ones are looked at."""
 _MAX_CASES = 2
@@ -42,12 +46,18 @@ _MAX_CASES = 2
 _MAX_TOGETHER = 8
 """How many combinations of such sizes in several dimensions are compared."""
 _EVALUATED = (2, 3, 4, 5, 7, 8, 12, 16, 24, 32, 33, 48, 64, 96, 128, 256)
-_MAX_EVALUATED = 24
+_MAX_EVALUATED = 16
 _VALUE_BITS = 256
 
 
 class Verification(Protocol):
-    """Compares formulas with counts."""
+    """Compares formulas with counts.
+
+    Attributes:
+        is_of_case: Whether some dimensions are held at one size.
+    """
+
+    is_of_case: bool
 
     def difference(self, profile: Profile, sizes: Sizes) -> str:
         """Return how a count at some sizes differs from the formulas; "" if it does not."""
@@ -72,6 +82,7 @@ def allow_excluded_sizes(
     of_one, of_several = (
         [each for each in profile.conditions if (len(_names(each)) > 1) is several] for several in (False, True)
     )
+    # Larger sizes come first, since more inputs have them.
     for condition in sorted(of_one, key=lambda each: -max(failing_sizes(each.expression) or [0])):
         allowing.allow_region(condition)
     for dimension in profile.dimensions:
@@ -102,12 +113,17 @@ class _Allowing:
         self._verification = verification
         self._example = example_sizes(profile.dimensions)
         self._allowed: list[dict[str, int]] = []
+        self._traces_left = 0 if verification.is_of_case else _MAX_TRACES
 
     def allow_region(self, condition: Condition) -> None:
         """Drop or weaken a condition if the formulas are right in the whole region that this allows, of many sizes."""
         region = excluded_region(condition.expression)
         has_others = region is not None and len(region.names) < len(self.profile.dimensions)
-        if region is None or (len(region.names) == 1 and len(region.sizes) <= (1 if has_others else _MAX_POINTS)):
+        if (
+            region is None
+            or (has_others and not self._traces_left)
+            or (len(region.names) == 1 and len(region.sizes) <= (1 if has_others else _MAX_POINTS))
+        ):
             return
         others = [each for each in self.profile.conditions if each != condition]
         weaker = [] if region.weaker is None else [Condition(region.weaker, condition.reason)]
@@ -143,7 +159,11 @@ class _Allowing:
         excluded = sorted({size for sizes in excluding.values() for size in sizes}, reverse=True)
         right: list[int] = []
         failures = 0
-        for size in [size for size in excluded if without.holds({**self._example, name: size})][:_MAX_POINTS]:
+        inside = [size for size in excluded if without.holds({**self._example, name: size})]
+        number_of_points = min(self._traces_left, _MAX_TRACED_POINTS)
+        if len(self.profile.dimensions) == 1:
+            number_of_points = _MAX_POINTS
+        for size in inside[:number_of_points]:
             if self._exceptions(without, {name: size}) == set() and self._is_traced_alike_at(without, {name: size}):
                 right.append(size)
                 self._allowed.append({name: size})
@@ -201,12 +221,18 @@ class _Allowing:
         before = [each for each in self._allowed if not {*each} & {*sizes}]
         yield from before[-_MAX_TOGETHER:]
 
+    def _trace(self, dimensions: Sequence[Dimension], held: Sizes) -> Profile | None:
+        if not self._traces_left:
+            return None
+        self._traces_left -= 1
+        return self._verification.trace(dimensions, held)
+
     def _is_traced_alike_at(self, profile: Profile, held: Sizes) -> bool:
         """Return whether a trace with a size held gives the same formulas in the other dimensions, if there are any."""
         others = [each for each in profile.dimensions if each.name not in held]
         if not others:
             return True
-        traced = self._verification.trace(others, held)
+        traced = self._trace(others, held)
         if traced is None or not _are_equal(traced, profile, [held]):
             return False
         numbers = {sympy.Symbol(name): sympy.Integer(size) for name, size in held.items()}
@@ -218,7 +244,7 @@ class _Allowing:
     ) -> bool:
         """Return whether a trace with sizes in a region gives the same formulas for all of it."""
         hints = {**self._example, **inside[len(inside) // 2]}
-        traced = self._verification.trace([each._replace(example=hints[each.name]) for each in profile.dimensions], {})
+        traced = self._trace([each._replace(example=hints[each.name]) for each in profile.dimensions], {})
         if traced is None or not _are_equal(traced, profile, inside):
             return False
         found = [each.expression for each in traced.conditions]
@@ -253,6 +279,9 @@ def _are_equal(traced: Profile, profile: Profile, inside: Sequence[Sizes]) -> bo
 
     They may be written in other ways, such as ``n`` and ``4*floor(n/4)`` for multiples of 4.
     """
+    held = {name: size for name, size in inside[0].items() if len(inside) == 1}
+    if not difference_of_counts(traced, profile.at(**held)):
+        return True
     points = list(islice(_points(profile, inside), _MAX_EVALUATED))
     return bool(points) and not difference_of_counts(*(_evaluated(each, points) for each in (traced, profile)))
 

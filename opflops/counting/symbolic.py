@@ -85,6 +85,7 @@ class _WithHeld:
 
     def __init__(self, count: _VerifiedCount, trace: SymbolicTrace, held: Held) -> None:
         self._count, self._trace, self._held = count, trace, held
+        self.is_of_case = bool(held)
 
     def difference(self, profile: Profile, sizes: Mapping[str, int]) -> str:
         """Return how a count at some sizes differs from the formulas; "" if it does not."""

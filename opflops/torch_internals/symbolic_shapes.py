@@ -328,11 +328,14 @@ class RecordingShapeEnv(ShapeEnv):
         return self._nonnegative
 
     def _add_excluded_zeros(self) -> None:
-        """Note that what is at least 0, and not 0, is at least 1."""
+        """Note that what is at least 0, and not 0, is at least 1.
+
+        What is not 1 is left alone: it may be allowed to be 1 later.
+        """
         known = {*self._nonnegative}
         for guard, _ in self.recorded_guards:
             for part in sympy.And.make_args(guard):
-                if isinstance(part, sympy.Ne) and not part.has(*_EXTREMES):
+                if isinstance(part, sympy.Ne) and 0 in part.args and not part.has(*_EXTREMES):
                     difference = sympy.expand(to_standard_sympy(part.lhs - part.rhs))
                     if is_at_least(difference, 0) or difference in known:
                         self._nonnegative.append(difference - 1)
