@@ -103,6 +103,14 @@ def test_families_of_divisors_are_one_condition():
     ] == [sympy.Eq(sympy.Mod(N, M), 0)]
 
 
+def test_limits_are_raised_by_the_sizes_next_to_them_alone():
+    """By hand: 7 is not next to 4; 4 and 5, of which the half is 2, are."""
+    half = sympy.floor(N / 2)
+    for apart in (sympy.Ne(N, 7), sympy.Ne(half, 4)):
+        assert joined_exclusions({N >= 4: "a", apart: "b"}) == {N >= 4: "a", apart: "b"}
+    assert joined_exclusions({N >= 4: "a", sympy.Ne(half, 2): "b", sympy.Ne(N, 6): "c"}) == {N >= 7: "c"}
+
+
 def test_a_size_may_be_the_rest_itself():
     """By hand: of 3, 7, 11, … only 3 is less than 4, so that a limit there says something, and one of 3 does not."""
     by_four = sympy.Eq(sympy.Mod(N, 4), 3)
