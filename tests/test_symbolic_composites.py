@@ -119,6 +119,12 @@ PROGRAMS = {
     "LSTM cell": (nn.LSTMCell(3, 5), lambda n: (torch.ones(n, 3),), ({0: N},), (4, 9, 1)),
     "GRU cell": (nn.GRUCell(3, 5, bias=False), lambda n: (torch.ones(n, 3),), ({0: N},), (4, 9, 1)),
     "running products": (lambda x: x.cumprod(1), lambda n: (leaf(3, n),), ({1: N},), (5, 9, 2, 1)),
+    "running products of a half": (
+        lambda x: x[:, : x.shape[1] // 2].contiguous().cumprod(1),
+        lambda n: (leaf(3, n),),
+        ({1: N},),
+        (8, 9, 3, 2),
+    ),
     "running products of rows": (lambda x: x.cumprod(1), lambda n: (leaf(n, 3),), ({0: N},), (5, 9, 2, 1)),
     "lower triangle": (
         lambda x: x[tuple(torch.tril_indices(x.shape[0], x.shape[1], 1))] * 2,
