@@ -12,6 +12,7 @@ from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.displayed_mode import DisplayedMode
+from opflops.dispatch.given_formulas import GivenFormulas
 from opflops.dispatch.mode_arguments import (
     IN_INFERENCE_MODE,
     IN_OPERATOR,
@@ -30,8 +31,7 @@ from opflops.dispatch.mode_arguments import (
 from opflops.dispatch.snapshot import recordings_of, snapshot
 from opflops.dispatch.thread_modes import CallbackMode, ThreadModes
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
-from opflops.pricing.registry import Registry, registry
-from opflops.pricing.schema_binding import PricingRule
+from opflops.pricing.registry import registry
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
 from opflops.records.arguments import explain_arguments
@@ -106,7 +106,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
             attention as matmuls. Matmuls that a model writes as attention are matmuls like others: all scores count,
             without a remark.
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
-            :func:`opflops.formula`.
+            :func:`opflops.formula`. The profile's ``remarks`` name those that no call used.
         timing: Also time each operator by itself, on accelerators by events. :func:`opflops.time_step` repeats a step.
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool, with
             their backward passes and steps of optimizers. Wait for these threads before the block ends. By default the
@@ -159,11 +159,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
             check_formulas(formulas)
         if memory.__class__ is not bool or memory or allocator is not None:
             check_memory(memory, allocator)
-        prices = registry
-        if formulas:
-            prices = Registry(parent=registry)
-            for op, function in formulas.items():
-                prices.register(PricingRule(function), [op], override=True)
+        self._given = GivenFormulas(formulas) if formulas else None
+        prices = self._given or registry
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads: bool = threads
         self._memory, self._allocator = memory, allocator
@@ -308,6 +305,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         if _abandoned:
             _take_off_abandoned()
         self._exit = None
+        if self._given is not None:
+            self.module_stack.remarks.update(dict.fromkeys(self._given.remarks(self.prices)))
         self.module_stack.read_tensors_again()
         # Nothing is looked up any more, and accumulators refer to their contexts.
         self.module_stack.clear_accumulators()

@@ -71,6 +71,35 @@ def test_what_adds_up_is_scaled_and_all_else_stays():
     assert twice / 2 == PROFILE
 
 
+def counted_step(rows):
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    return count(net, torch.ones(rows, 4), backward=True, memory=True)
+
+
+def test_a_sum_of_equal_steps_is_a_multiple_of_one():
+    """All of it: the peak is that of one step, the order of execution too. An empty profile changes nothing."""
+    step = counted_step(3)
+    for several in (step + step + step, sum([step, step, step]), step + counted_step(3) * 2):
+        assert several == step * 3
+        assert several.memory == (step * 3).memory == step.memory
+        assert several.execution == (step * 3).execution == step.execution
+        assert several.memory.peak == step.memory.peak > 0
+        assert several.execution is not None
+    with OpFlopMode(memory=True) as nothing:
+        pass
+    for empty in (Profile(), nothing.profile):
+        assert (empty + step).memory == (step + empty).memory == step.memory
+
+
+def test_a_sum_of_different_programs_has_no_memory():
+    """What they keep together is not known of each; nor the order, if their modules are others."""
+    step, larger = counted_step(3), counted_step(5)
+    assert (step + larger).memory is (step + replace(step, memory=None)).memory is None
+    other = count(nn.Linear(4, 2), torch.ones(3, 4))
+    assert (other + step).execution is None
+    assert other.execution is not None
+
+
 def test_call_sites_ranks_and_cases_are_scaled():
     """All that at(), where(rank=0) and call_sites() look up."""
     sites = (replace(STEP, site="Net.a #1", calls=1), replace(STEP, site="Net.a #2", calls=1))

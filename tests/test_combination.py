@@ -29,7 +29,7 @@ def test_a_sum_adds_calls_and_counts_parameters_once():
     assert (net, head, new) == (MODULES[0], HEAD, ModuleRecord("Net.c", "Linear", 7))
     assert embedding == replace(EMBEDDING, calls=(CallShapes((IDS,), (HALF,), 5), CallShapes((IMAGE,), (HALF,), 5)))
     assert both.rows[1].activations == 24
-    assert both.memory is None
+    assert both.memory == KNOWN.memory
 
 
 def test_of_different_parameters_the_larger_are_kept():

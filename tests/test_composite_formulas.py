@@ -292,3 +292,56 @@ def test_a_formula_for_any_composite_operator(op):
             COMPOSITES[op]()
         assert {row.op for row in mode.profile.rows if row.cost.flops} == {str(op)}
         assert mode.total.flops == 2
+
+
+UNUSED = {
+    "another overload": (
+        {aten.addmm.out: fixed(7)},
+        (
+            "No call used the formula for aten.addmm.out: what ran is aten.addmm.default. Give the formula for that, "
+            "or for all overloads, as torch.ops.aten.addmm."
+        ),
+    ),
+    "a packet": ({aten.gelu: fixed(7)}, "No call used the formula for aten.gelu."),
+    "an operator that decomposes": ({"aten::matmul": fixed(7)}, "No call used the formula for aten::matmul."),
+    "several": (
+        {aten.gelu: fixed(7), aten.einsum.default: fixed(7), aten.addmm: fixed(7)},
+        "No call used the formulas for aten.gelu and aten.einsum.default.",
+    ),
+    "a misspelled library": (
+        {"atem::addmm": fixed(7)},
+        "The formula for 'atem::addmm' was not used: there is no operator of that name. Did you mean 'aten::addmm'?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNUSED)
+def test_formulas_that_no_call_used_are_remarks(case):
+    """Reports say so, and why where that can be seen; the formulas of the library are used then."""
+    formulas, sentence = UNUSED[case]
+    with OpFlopMode(formulas=formulas) as mode:
+        torch.addmm(torch.ones(OUT), X[0], WEIGHT.t())
+    assert mode.profile.remarks == (sentence,)
+    assert sentence in " ".join(str(mode).split())
+    assert mode.total.macs == (7 if aten.addmm in formulas else PRODUCT // 2)
+
+
+@pytest.mark.parametrize("name", ["linear", "matmul", "einsum", "layer_norm", "cross_entropy_loss", "max_pool2d"])
+@GRAD_MODES
+def test_formulas_that_a_call_used_are_no_remark(grad_mode, name):
+    """By packet, overload and name: of operators that decompose, in the mode's next block too."""
+    calls = {
+        "linear": lambda: F.linear(X, WEIGHT),
+        "matmul": lambda: X @ WEIGHT.T,
+        "einsum": lambda: torch.einsum("abc,dc->abd", X, WEIGHT),
+        "layer_norm": lambda: F.layer_norm(X, (WIDTH,)),
+        "cross_entropy_loss": lambda: F.cross_entropy(X[0], torch.tensor([0, 1, 2])),
+        "max_pool2d": lambda: F.max_pool2d(X, 2),
+    }
+    packet = getattr(aten, name)
+    for op in (packet, packet.default, f"aten::{name}"):
+        mode = OpFlopMode(formulas={op: fixed(7)})
+        for _ in range(2):
+            with grad_mode(), mode:
+                calls[name]()
+            assert (mode.total.macs, mode.profile.remarks) == (7, ())

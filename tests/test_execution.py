@@ -174,7 +174,7 @@ def test_models_made_in_the_block_are_no_inputs():
 
 
 def test_only_counts_know_it():
-    """And no profile that is made of parts of others; repeated and evaluated ones do."""
+    """And no profile that is made of parts of others; repeated and evaluated ones do, and sums of repetitions."""
     model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.ones(2, 4)
     with OpFlopMode() as mode:
         model(x)
@@ -183,7 +183,8 @@ def test_only_counts_know_it():
     steps = (Step("Sequential.0", (1, 1), ("aten.addmm",)), Step("Sequential.1", (1, 1), ("aten.relu",)))
     assert profile.execution == ((steps), ((-1, 0), (0, 1)))
     assert (profile.at(batch=3) * 2).execution == profile.execution
-    assert (profile + profile).execution is (profile - profile).execution is None
+    assert (profile + profile).execution == profile.execution
+    assert (profile - profile).execution is None
     assert profile.where(op="aten.relu").execution is None
     assert profile == replace(profile, execution=None)
 

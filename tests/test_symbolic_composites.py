@@ -1,6 +1,7 @@
 """Formulas of operators that PyTorch composes of others, at their own sizes and others, and of what stays refused."""
 
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -115,6 +116,34 @@ PROGRAMS = {
         ({0: N},),
         (4, 9),
     ),
+    "LSTM cell": (nn.LSTMCell(3, 5), lambda n: (torch.ones(n, 3),), ({0: N},), (4, 9, 1)),
+    "GRU cell": (nn.GRUCell(3, 5, bias=False), lambda n: (torch.ones(n, 3),), ({0: N},), (4, 9, 1)),
+    "running products": (lambda x: x.cumprod(1), lambda n: (leaf(3, n),), ({1: N},), (5, 9, 2, 1)),
+    "running products of a half": (
+        lambda x: x[:, : x.shape[1] // 2].contiguous().cumprod(1),
+        lambda n: (leaf(3, n),),
+        ({1: N},),
+        (8, 9, 3, 2),
+    ),
+    "running products of rows": (lambda x: x.cumprod(1), lambda n: (leaf(n, 3),), ({0: N},), (5, 9, 2, 1)),
+    "lower triangle": (
+        lambda x: x[tuple(torch.tril_indices(x.shape[0], x.shape[1], 1))] * 2,
+        lambda n: (torch.ones(n, n),),
+        ({0: N, 1: N},),
+        (5, 9, 2),
+    ),
+    "upper triangle": (
+        lambda x: torch.triu_indices(x.shape[0], 4, offset=-2) * 2,
+        lambda n: (torch.ones(n),),
+        ({0: N},),
+        (7, 9, 3, 2),
+    ),
+    "strict triangle": (
+        lambda x: x[tuple(torch.triu_indices(len(x), len(x), 1))].exp(),
+        lambda n: (torch.ones(n, n),),
+        ({0: N, 1: N},),
+        (7, 9, 3, 2),
+    ),
     "double LSTM": (
         nn.LSTM(3, 5, dtype=torch.float64),
         lambda n: (torch.ones(4, n, 3, dtype=torch.float64),),
@@ -223,6 +252,41 @@ def test_a_stepwise_lstm_is_that_of_pytorch(monkeypatch, options):
     for own, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(own, other)
     assert own_costs == costs
+
+
+CELLS = [(nn.LSTMCell, True), (nn.LSTMCell, False), (nn.GRUCell, True), (nn.GRUCell, False)]
+
+
+@pytest.mark.parametrize(("kind", "bias"), CELLS)
+def test_a_recurrent_cell_in_python_is_that_of_pytorch(kind, bias):
+    """The same values, and the same operators at the same costs."""
+    cell, name = kind(3, 5, bias=bias), {nn.LSTMCell: "lstm_cell", nn.GRUCell: "gru_cell"}[kind]
+    state = (torch.rand(4, 5), torch.rand(4, 5)) if kind is nn.LSTMCell else torch.rand(4, 5)
+    args = torch.rand(4, 3), state, *cell.parameters()
+    wanted, costs = rows(lambda: getattr(torch, name)(*args))
+    found, own_costs = rows(lambda: symint_recurrent.CELLS[name](*args))
+    for own, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, other)
+    assert own_costs == costs
+
+
+def test_triangles_have_as_many_elements_as_pytorch_makes():
+    """For each small matrix and diagonal, also where the diagonal is outside."""
+    for height, width, offset in product(range(1, 6), range(1, 6), range(-7, 8)):
+        for name in ("tril_indices", "triu_indices"):
+            real = getattr(torch, name)(height, width, offset)
+            assert symint_patches.ELEMENTS[name](height, width, offset) == real.shape[1]
+
+
+def test_the_gradient_of_the_gradient_of_a_product_fixes_the_size():
+    """It is a loop over the axis, another one for each size."""
+
+    def twice(x):
+        (first,) = torch.autograd.grad(x.cumprod(1).sum(), x, create_graph=True)
+        return first.sum()
+
+    with pytest.raises(DimensionError, match="fixes it to 5"):
+        count(twice, leaf(3, 5), backward=True, dynamic_shapes=({1: N},))
 
 
 def test_a_covariance_is_counted_without_values():

@@ -326,7 +326,9 @@ def count_parser() -> Parser:
     group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
     group.add_argument("--largest", metavar="DIM", action="append", default=[],
                        help="largest size that fits, as of batch=0:0; repeatable")  # fmt: skip
-    group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no formula")
+    text = "exit 1 if a formula is missing; show all conditions"
+    group.add_argument("--strict", action="store_true", help=text)
+    group.add_argument("--conditions", action="store_true", help=text)
     add_general_options(made, version=True)
     return made
 
@@ -348,5 +350,6 @@ def diff_parser() -> Parser:
     group.add_argument("--fail-above", metavar="PERCENT",
                        help="exit with 1 if macs, flops, transcendentals or bytes grew by more than this, as in 1%%, "
                        "or if an operator has no formula any more")  # fmt: skip
+    group.add_argument("--conditions", action="store_true", help="show all conditions under which formulas hold")
     add_general_options(made)
     return made

@@ -146,6 +146,11 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
             raise TargetError(f"{' and '.join(names)} {verb}, so {' and '.join(given)} would have no effect.")
     if any(saved):
         return
+    if getattr(arguments, "conditions", False) and not arguments.dim:
+        raise TargetError(
+            "--conditions shows for which sizes formulas hold, and there is no formula. Define a dimension as in "
+            "--dim batch=0:0."
+        )
     if arguments.measure == SECONDS and not arguments.timing:
         raise TargetError("--measure seconds needs times. Give --timing to measure them.")
     if getattr(arguments, "bottlenecks", None) == "" and not arguments.timing:

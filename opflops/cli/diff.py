@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from opflops.cli.count import check_is_table, count_all, deliver
+from opflops.cli.option_wording import name_options_in_report
 from opflops.cli.rendering import Rendering, to_compared_profile
 from opflops.profile import budgets
 from opflops.report.text.comparison import format_difference
@@ -28,7 +29,8 @@ def command(arguments: argparse.Namespace) -> int:
     """Show what changed, and return the exit code: 1 if a total grew by more than ``--fail-above``."""
     rendering = Rendering.from_arguments(arguments)
     check_is_table(rendering.format, "a difference")
-    options = rendering.side_by_side_options(rendering.options)
+    tables = {name: value for name, value in rendering.options.items() if name != "conditions"}
+    options = rendering.side_by_side_options(tables)
     options.order({}, changes=True)
     limit = None if arguments.fail_above is None else budgets.parse_fraction(arguments.fail_above)
     counted = count_all([arguments.before, arguments.after], arguments)
@@ -47,11 +49,13 @@ def _report(
 ) -> int:
     """Show what changed, and return the exit code."""
     (before_name, before), (after_name, after) = counted.items()
-    text = format_difference(
-        to_compared_profile(before), to_compared_profile(after), options, names=(before_name, after_name)
-    )
+    conditions = rendering.options.get("conditions", False)
+    first, second = (to_compared_profile(each, conditions=conditions) for each in (before, after))
+    text = format_difference(first, second, options, names=(before_name, after_name))
     about = [f"from {before.summary}", f"to   {after.summary}"]
-    shown = text if is_markup(rendering.format) else "\n".join([*wrap_sentences(about), "", text])
+    shown = (
+        text if is_markup(rendering.format) else "\n".join([*wrap_sentences(about), "", name_options_in_report(text)])
+    )
     deliver(shown, arguments, rendering.format, " ".join(about))
     measures = [rendering.measure] if rendering.measure else budgets.TOTALS
     return 0 if limit is None else _check_growth(counted, limit, measures)

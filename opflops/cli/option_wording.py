@@ -25,6 +25,7 @@ _REPLACEMENTS = {
 
 _IN_REPORTS = {
     "profile.rows lists": "--format csv lists",
+    "see profile.conditions": "--conditions shows them",
     "profile.bottlenecks(device)": "--bottlenecks DEVICE",
     "bottlenecks('h100-sxm')": "--bottlenecks h100-sxm",
     '(allocator="cuda"': "(--allocator cuda",

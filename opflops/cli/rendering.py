@@ -40,7 +40,7 @@ MEASURED_DEVICES = ("cpu", "cuda")
 """The devices that --roofline measures; it looks up others in their datasheets."""
 
 _DIAGRAM_FORMATS = ("mermaid", "mermaid-er")
-_TABLE_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers")
+_TABLE_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers", "conditions")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Rendering:
     @property
     def is_overview(self) -> bool:
         """Tell whether one target gets the report of ``print``, and not a single table."""
-        return self.by is None and self.format == "simple" and self.options.keys() <= {"expand"}
+        return self.by is None and self.format == "simple" and self.options.keys() <= {"expand", "conditions"}
 
     def comparison_options(self) -> ComparisonOptions:
         """Return the options of a comparison of several targets.
@@ -144,8 +144,10 @@ class Rendering:
         for name, is_given in sections.items():
             if is_given:
                 raise TargetError(f"--{name} works only for one target.")
-        options = {name: value for name, value in self.options.items() if name not in ("expand", "columns")}
-        if len(options) < len(self.options):
+        options = {
+            name: value for name, value in self.options.items() if name not in ("expand", "columns", "conditions")
+        }
+        if self.options.keys() & {"expand", "columns"}:
             raise TargetError(
                 "--expand and --columns work only for one target. A comparison has one column for each target."
             )
@@ -267,17 +269,18 @@ def _render_table(profile: Profile, rendering: Rendering) -> str:
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 
-def to_compared_profile(counted: CountedTarget) -> ComparedProfile:
-    """Return what a comparison shows of a target."""
+def to_compared_profile(counted: CountedTarget, *, conditions: bool = False) -> ComparedProfile:
+    """Return what a comparison shows of a target; all conditions of its formulas if that is asked for."""
     profile = counted.profile
-    return ComparedProfile(profile.rows, profile.symbolic, counted.params, profile.modules, profile.memory)
+    symbolic = profile.symbolic._replace(lists_conditions=conditions)
+    return ComparedProfile(profile.rows, symbolic, counted.params, profile.modules, profile.memory)
 
 
 def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering) -> str:
     """Write several targets side by side, below one summary line for each."""
-    text = format_comparison(
-        {name: to_compared_profile(each) for name, each in counted.items()}, rendering.comparison_options()
-    )
+    conditions = rendering.options.get("conditions", False)
+    compared = {name: to_compared_profile(each, conditions=conditions) for name, each in counted.items()}
+    text = format_comparison(compared, rendering.comparison_options())
     if not rendering.has_sentences:
         return text
     heads = [line for each in counted.values() for line in _head(each, rendering)]

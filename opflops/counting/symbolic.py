@@ -45,6 +45,7 @@ import sympy
 
 from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
+from opflops.counting.excluded_sizes import allow_excluded_sizes
 from opflops.counting.fake_call import META
 from opflops.counting.frozen_heap import FrozenHeap
 from opflops.counting.size_limits import last_running
@@ -53,14 +54,14 @@ from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, oth
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
-from opflops.torch_internals.implied_conditions import joined_exclusions, without_implied
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
+    from opflops.records.dimensions import Dimension
     from opflops.records.execution import Execution
 
 
@@ -77,6 +78,26 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
         call.count()
     with FrozenHeap():
         return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
+
+
+class _WithHeld:
+    """Compares and traces with some dimensions held at one size; see :class:`.excluded_sizes.Verification`."""
+
+    def __init__(self, count: _VerifiedCount, trace: SymbolicTrace, held: Held) -> None:
+        self._count, self._trace, self._held = count, trace, held
+        self.is_of_case = bool(held)
+
+    def difference(self, profile: Profile, sizes: Mapping[str, int]) -> str:
+        """Return how a count at some sizes differs from the formulas; "" if it does not."""
+        return self._count.difference(profile, sizes, self._held)
+
+    def failure(self, sizes: Mapping[str, int]) -> str:
+        """Return how the program fails at some sizes; "" if it runs."""
+        return self._count.failure(sizes, self._held)
+
+    def trace(self, dimensions: Sequence[Dimension], held: Mapping[str, int]) -> Profile | None:
+        """Trace the program anew; None if that is impossible."""
+        return self._trace.trace_at(dimensions, self._held | frozenset(held.items()))
 
 
 class _NoOtherSizeError(DimensionError):
@@ -120,7 +141,9 @@ class _VerifiedCount:
             self._require_no_difference(profile, sizes, held)
         profile = replace(profile, execution=self._execution)
         profile = self._add_kernel_guards(profile, kernel_guards, held)
-        profile = self._drop_single_exclusions(profile, held)
+        profile, different = allow_excluded_sizes(profile, _WithHeld(self, self._trace, held))
+        for sizes, difference in different:
+            profile = self._add_case(profile, sizes, difference, held)
         other = compared[0]
         profile = self._add_case_of_example(
             profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
@@ -130,7 +153,7 @@ class _VerifiedCount:
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
     def _require_no_difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> None:
-        difference = self._difference(profile, sizes, held)
+        difference = self.difference(profile, sizes, held)
         if difference:
             raise DimensionError(
                 f"{self._model} cannot be counted for all sizes: with "
@@ -167,7 +190,7 @@ class _VerifiedCount:
         """Add conditions that exclude larger sizes at which the program fails, and choose sizes to compare at."""
         while True:
             compared = self._sizes_to_compare(profile)
-            failing = next((sizes for sizes in compared if self._failure(sizes, held)), None)
+            failing = next((sizes for sizes in compared if self.failure(sizes, held)), None)
             conditions = [] if failing is None else self._limits(profile, failing, held)
             if not conditions:
                 return profile, compared
@@ -177,15 +200,15 @@ class _VerifiedCount:
         """Add conditions that exclude smaller sizes at which the program fails, if it fails at the smallest of all."""
         for name, example, minimum, _ in profile.dimensions:
             sizes = example_sizes(profile.dimensions)
-            if minimum >= example or not self._failure({**sizes, name: minimum}, held):
+            if minimum >= example or not self.failure({**sizes, name: minimum}, held):
                 continue
             # Sizes of 1 are looked at on their own.
             smaller = range(max(minimum, MIN_SYMBOLIC_SIZE), example)
             sizes[name] = next((size for size in smaller if profile.holds({**sizes, name: size})), example)
-            if sizes[name] < example and self._failure(sizes, held):
+            if sizes[name] < example and self.failure(sizes, held):
                 conditions = self._limits(profile, sizes, held)
                 if not conditions:
-                    reason = f"it fails at {name} = {sizes[name]} ({self._failure(sizes, held)})"
+                    reason = f"it fails at {name} = {sizes[name]} ({self.failure(sizes, held)})"
                     conditions = [Condition(sympy.Symbol(name) >= example, reason)]
                 profile = replace(profile, conditions=(*profile.conditions, *conditions))
         return profile
@@ -196,7 +219,7 @@ class _VerifiedCount:
         conditions: list[Condition] = []
         for name, size in failing.items():
             alone = {**example, name: size}
-            if size == example[name] or not self._failure(alone, held) or self._failure(example, held):
+            if size == example[name] or not self.failure(alone, held) or self.failure(example, held):
                 continue
             found = last_running(
                 partial(self._runs_with, example, name, held), partial(_holds_with, profile, name), example[name], size
@@ -204,7 +227,7 @@ class _VerifiedCount:
             if found is None:
                 return []
             running, first = found
-            reason = f"it fails at {name} = {first} ({self._failure({**example, name: first}, held)})"
+            reason = f"it fails at {name} = {first} ({self.failure({**example, name: first}, held)})"
             symbol = sympy.Symbol(name)
             conditions.append(Condition(symbol <= running if first > running else symbol >= running, reason))
         return conditions
@@ -216,21 +239,9 @@ class _VerifiedCount:
             sizes = next(
                 (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
             )
-            if sizes is not None and not self._failure(sizes, held) and self._difference(profile, sizes, held):
+            if sizes is not None and not self.failure(sizes, held) and self.difference(profile, sizes, held):
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
-
-    def _drop_single_exclusions(self, profile: Profile, held: Held) -> Profile:
-        """Drop conditions that exclude one size of a dimension, if the costs are the same there; join the others."""
-        exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
-        for name, size in dict.fromkeys(exclusions):
-            kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
-            without = replace(profile, conditions=kept)
-            sizes = {**example_sizes(profile.dimensions), name: size}
-            if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, held):
-                profile = without
-        joined = without_implied(joined_exclusions({each.expression: each.reason for each in profile.conditions}))
-        return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
 
     def _add_cases_at_one(self, profile: Profile, held: Held) -> Profile:
         """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""
@@ -242,7 +253,7 @@ class _VerifiedCount:
             if any(each <= at_one for each in handled):
                 continue
             holds = general.holds(sizes)
-            difference = self._difference(general, sizes, held) if holds else self._failure(sizes, held)
+            difference = self.difference(general, sizes, held) if holds else self.failure(sizes, held)
             if bool(difference) is not holds:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
@@ -254,14 +265,14 @@ class _VerifiedCount:
         return profile
 
     def _runs_with(self, sizes: Mapping[str, int], name: str, held: Held, size: int) -> bool:
-        return not self._failure({**sizes, name: size}, held)
+        return not self.failure({**sizes, name: size}, held)
 
     def _common_limit(self, profile: Profile, names: set[str], held: Held) -> Condition | None:
         """Return the condition that some of these dimensions is large, if the program fails at 1 and at 2 of all."""
         example = example_sizes(profile.dimensions)
 
         def fails(size: int) -> str:
-            return self._failure({**example, **dict.fromkeys(names, size)}, held)
+            return self.failure({**example, **dict.fromkeys(names, size)}, held)
 
         smaller = range(1, min(example[name] for name in names))
         if not all(fails(size) for size in (1, MIN_SYMBOLIC_SIZE)):
@@ -292,16 +303,16 @@ class _VerifiedCount:
             DimensionError: The costs differ at a neighboring size too.
         """
         if not profile.holds(example):
-            if dict(example) != self._example_sizes(profile) or self._failure(example, held):
+            if dict(example) != self._example_sizes(profile) or self.failure(example, held):
                 return profile
             # It was traced with other sizes, for which it does something else.
             return self._add_case(profile, example, "", held)
-        if not self._difference(profile, example, held):
+        if not self.difference(profile, example, held):
             return profile
         for special in dims_to_hold(list(example)):
             at_example = {name: example[name] for name in special}
             sizes = {**other, **at_example}
-            if profile.holds(sizes) and (difference := self._difference(profile, sizes, held)):
+            if profile.holds(sizes) and (difference := self.difference(profile, sizes, held)):
                 # A program that hides a size from the symbols may treat the sizes around it alike.
                 for step in (-1, 1):
                     near = {**other, **{name: size + step for name, size in at_example.items()}}
@@ -339,12 +350,12 @@ class _VerifiedCount:
                 self._execution = found.execution
         return self._counted[all_sizes]
 
-    def _failure(self, sizes: Mapping[str, int], held: Held) -> str:
+    def failure(self, sizes: Mapping[str, int], held: Held) -> str:
         """Return how the program fails at some sizes; "" if it runs."""
         counted = self._count_at(sizes, held)
         return first_line(counted) if isinstance(counted, Exception) else ""
 
-    def _difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
+    def difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
         """Return how a count at some sizes differs from the expressions; "" if it does not."""
         counted = self._count_at(sizes, held)
         if isinstance(counted, Exception):
@@ -355,11 +366,3 @@ class _VerifiedCount:
 def _holds_with(profile: Profile, name: str, size: int) -> bool:
     """Return whether costs hold at a size of one dimension, with the traced sizes of the others."""
     return profile.holds({**example_sizes(profile.dimensions), name: size})
-
-
-def _excluded_size(relation: Any) -> tuple[str, int] | None:
-    """Return the dimension and the size that a relation excludes, if it excludes exactly one size."""
-    if not isinstance(relation, sympy.Ne):
-        return None
-    size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
-    return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None

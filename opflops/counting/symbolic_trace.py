@@ -97,6 +97,15 @@ class SymbolicTrace:
             f"({first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
         ) from reason
 
+    def trace_at(self, dimensions: Sequence[Dimension], held: Held) -> Profile | None:
+        """Trace the program once, with these sizes as hints; None if it fails or fixes a size."""
+        hints = {each.name: each for each in dimensions}
+        try:
+            traced = repeat_if_failing(partial(self._trace_with, hints, held), OpflopsError)
+        except DimensionError:
+            return None
+        return None if isinstance(traced, Exception) else traced[0]
+
     def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
         dimensions = [each for each in hints.values() if each.name not in dict(held)]
         # Results of symbols may share storage, by which the flow of data is known.

@@ -24,8 +24,10 @@ class Arithmetic(CostNumbers):
     what changed, ``p * 3`` and ``3 * p`` is the work of three repetitions, and ``p / 3`` undoes that where it is exact.
 
     What is added up is multiplied and divided: costs, calls of operators and modules, activations and times, of each
-    rank too. What is the same however often the work is done stays: parameters, buffers, shapes, memory (so its peak is
-    that of one repetition), remarks, dimensions and conditions. A sum of two profiles keeps no memory.
+    rank too. What is the same however often the work is done stays: parameters, buffers, shapes, remarks, dimensions
+    and conditions. So do memory and the order of execution, whose peak and steps are those of one repetition: ``p * 3``
+    and ``p + p + p`` keep both. A sum of profiles in which they differ has neither, since what two programs keep in
+    memory together is not known of each alone.
     """
 
     if not TYPE_CHECKING:  # checkers would take any attribute

@@ -44,9 +44,21 @@ def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profil
         _combine(first, second, partial(add, has_changes=has_changes)),
         rows=row_rules.merge(chain(first.rows, second.rows)),
         sites=row_rules.merge(chain(first.sites, second.sites)),
+        memory=_common(first, second, lambda profile: profile.memory),
+        execution=_common(first, second, lambda profile: profile.execution),
         modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),
         timing=_combine_timing(first, second, 1),
     )
+
+
+def _common(first: Profile, second: Profile, part: Callable[[Profile], Any]) -> Any:
+    """Return what two profiles have in common that does not add up: that of either one if nothing ran in the other.
+
+    A step that is repeated has the same peak as one. What two different programs keep together is not known of each.
+    """
+    ran = [each for each in (first, second) if each.rows or each.called] or [first, second]
+    parts = [part(each) for each in ran]
+    return parts[0] if all(each == parts[0] for each in parts) else None
 
 
 class _UnreadChange:

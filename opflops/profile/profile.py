@@ -238,8 +238,8 @@ class Profile(
         - If the model branches on a size, as in ``if x.shape[0] > 8``, the formula holds for the branch that was
           traced. :attr:`conditions` lists the condition and its source line, and reports show it. Outside the
           condition ``at`` raises an error.
-        - If a size of 1, or the very size of the example input, changes what the model does, that case is traced
-          separately, and ``at`` uses it.
+        - If a size of 1, the very size of the example input, or a size at which one inside the model is 1 changes what
+          the model does, that case is traced separately, and ``at`` uses it.
         - If the model fixes a size, :func:`opflops.count` raises an error with the operator, module and line. It also
           does so if PyTorch has no symbolic form: a recurrent network without a fused kernel, for example, runs the
           steps of its sequence one by one.

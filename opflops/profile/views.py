@@ -55,7 +55,7 @@ class Views(Displayed):
         Args:
             by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
             **options: ``depth``, ``expand``, ``top``, ``columns``, ``tablefmt``, ``sort``, ``numbers``, ``width``,
-                ``color`` and ``bar``, which :func:`opflops.report.table` describes.
+                ``color``, ``bar`` and ``conditions``, which :func:`opflops.report.table` describes.
 
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists the known ones.
@@ -74,8 +74,8 @@ class Views(Displayed):
         """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
 
         Args:
-            **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`; ``bottlenecks=False`` leaves
-                out where to optimize, which is shown if there are times.
+            **options: ``expand``, ``width``, ``color``, ``bar`` and ``conditions``, as for :meth:`table`;
+                ``bottlenecks=False`` leaves out where to optimize, which is shown if there are times.
 
         Raises:
             ProfileError: A path to expand is unknown.

@@ -27,7 +27,7 @@ def serialize(expression: Any) -> str:
 
 
 def format_condition(condition: Any) -> str:
-    """Write a condition for people: ``batch != 1``."""
+    """Write a condition for people, as Python does: ``batch != 1``, ``n % 4 == 0``."""
     from sympy import Eq, Ne  # noqa: PLC0415 - only for symbolic counts
     from sympy.printing.str import StrPrinter  # noqa: PLC0415 - as above
 
@@ -35,6 +35,10 @@ def format_condition(condition: Any) -> str:
         def _print_Relational(self, relation: Any) -> str:  # noqa: N802 - sympy looks it up by the class name
             sign = {Eq: "==", Ne: "!="}.get(type(relation), getattr(relation, "rel_op", "?"))
             return f"{self._print(relation.lhs)} {sign} {self._print(relation.rhs)}"
+
+        def _print_Mod(self, remainder: Any) -> str:  # noqa: N802 - as above
+            number, divisor = (f"({self._print(each)})" if each.args else self._print(each) for each in remainder.args)
+            return f"{number} % {divisor}"
 
         def _print_Or(self, either: Any) -> str:  # noqa: N802 - as above
             return " or ".join(map(self._print, either.args))

@@ -36,6 +36,7 @@ class Symbolic(NamedTuple):
         remarks: Sentences on what the rows leave out.
         timing: How times were measured; None if that is not known.
         ranks: The ranks that the rows are of, if they were gathered from several; else empty.
+        lists_conditions: Whether to list all conditions, and not the shortest few of many.
     """
 
     dimensions: Sequence[Dimension] = ()
@@ -44,6 +45,7 @@ class Symbolic(NamedTuple):
     remarks: Sequence[str] = ()
     timing: Timing | None = None
     ranks: Sequence[int] = ()
+    lists_conditions: bool = False
 
 
 NUMBERS = Symbolic()
@@ -123,9 +125,12 @@ def _symbolic_notes(symbolic: Symbolic) -> list[str]:
         because = f" ({reason})" if reason else ""
         sentences.append(f"For {equations} the costs differ; see profile.at({arguments}){because}.")
     shortest = sorted(map(str, symbolic.conditions), key=len)
-    sentences += [f"The formulas hold for {condition}." for condition in shortest[:_MAX_CONDITIONS]]
-    if len(shortest) > _MAX_CONDITIONS:
-        sentences.append(f"{len(shortest) - _MAX_CONDITIONS} more conditions: see profile.conditions.")
+    # A sentence that counts one more condition would be as long as that condition's.
+    is_short = symbolic.lists_conditions or len(shortest) <= _MAX_CONDITIONS + 1
+    shown = shortest if is_short else shortest[:_MAX_CONDITIONS]
+    sentences += [f"The formulas hold for {condition}." for condition in shown]
+    if len(shortest) > len(shown):
+        sentences.append(f"{len(shortest) - len(shown)} more conditions: see profile.conditions.")
     return sentences
 
 

@@ -13,10 +13,17 @@ from torch._ops import OpOverload
 from torch._subclasses import fake_impls
 from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StrictMinMaxConstraint
+from torch.utils._sympy import functions as torch_functions
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from opflops.torch_internals.implied_conditions import without_implied
+from opflops.torch_internals.relation_forms import (
+    as_equation,
+    without_common_factors,
+    without_powers,
+    without_remainder_of_one,
+)
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 from opflops.torch_internals.sympy_inequalities import (
     MIN_SYMBOLIC_SIZE,
@@ -29,7 +36,7 @@ from opflops.torch_internals.sympy_inequalities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 __all__ = ["MIN_SYMBOLIC_SIZE", "Dim", "DimSpec", "RecordingShapeEnv", "parse_dim"]
@@ -70,6 +77,16 @@ def _is_choosing_kernel() -> bool:
 
 _CONVOLUTION_CODE = getattr(inspect.unwrap(getattr(fake_impls, "conv", _is_choosing_kernel)), "__code__", None)
 """Where fake tensors ask which kernel a convolution would use, for the memory layout of its result."""
+
+
+def _in_simplest_form(condition: Any) -> Any:
+    simpler = without_floors(condition)
+    if not isinstance(simpler, sympy.core.relational.Relational):
+        return simpler
+    return solved(simpler.func(sympy.expand(simpler.lhs), sympy.expand(simpler.rhs)))
+
+
+_EXTREMES = (sympy.Max, sympy.Min, torch_functions.Max, torch_functions.Min)
 
 
 class _SourceName(str):
@@ -142,6 +159,7 @@ class RecordingShapeEnv(ShapeEnv):
         self.asked_index: AskedIndex | None = None
         self._nonnegative: list[Any] = []
         self._guards_read = 0
+        self._known_signs: dict[Any, bool] = {}
         self._minimums: dict[sympy.Symbol, int] = {}
 
     def size(self, name: str, example: int, minimum: int, maximum: int | None) -> Any:
@@ -222,13 +240,30 @@ class RecordingShapeEnv(ShapeEnv):
         for guard, location in self.kernel_guards if kernel_guards else self.recorded_guards:
             for part in sympy.And.make_args(guard):
                 for condition in without_quotient(self._simplified(to_standard_sympy(part)), self._is_positive):
-                    simpler = without_floors(condition)
-                    if isinstance(simpler, sympy.core.relational.Relational):
-                        simpler = solved(simpler.func(sympy.expand(simpler.lhs), sympy.expand(simpler.rhs)))
-                    if simpler is not sympy.true and not always_holds(simpler):
-                        conditions.setdefault(simpler, location)
-        named = without_implied(conditions)
+                    for simpler in map(_in_simplest_form, self._with_positive_factors(condition)):
+                        if simpler is not sympy.true and not always_holds(simpler):
+                            conditions.setdefault(simpler, location)
+        # Sizes at which a factor is 1 may be allowed later.
+        named = without_implied(conditions, keeps_products=True)
         return [(condition.xreplace(self._names), location) for condition, location in named.items()]
+
+    def _with_positive_factors(self, condition: Any) -> list[Any]:
+        """Return a condition without the positive factors of its terms, and that they are positive, unless all are."""
+        needed: dict[Any, Any] = {}
+
+        def is_positive(factor: Any) -> bool:
+            if factor.is_Symbol or is_at_least(factor, 1):
+                return True
+            if factor.has(sympy.Mod) or not self._is_positive(factor):
+                return False
+            # Recorded guards say so, which may be dropped in turn where this condition holds.
+            needed[factor] = sympy.Ge(factor, 1)
+            return True
+
+        simpler = as_equation(without_common_factors(condition, is_positive))
+        for simplify in (without_remainder_of_one, without_powers):
+            simpler = simplify(simpler, is_positive)
+        return [simpler, *needed.values()]
 
     def expression(self, count: Any) -> Any:
         """Return a count in standard sympy, in the dimensions' names; an integer stays an integer."""
@@ -256,6 +291,11 @@ class RecordingShapeEnv(ShapeEnv):
         """Return whether ``first >= second`` surely holds, given the recorded guards."""
         difference = sympy.expand(first - second)
         facts = (sympy.Integer(0), *self._nonnegative_by_guards())
+        if difference not in self._known_signs:
+            self._known_signs[difference] = self._is_nonnegative(difference, facts)
+        return self._known_signs[difference]
+
+    def _is_nonnegative(self, difference: Any, facts: Sequence[Any]) -> bool:
         # is_at_least() takes symbols for at least MIN_SYMBOLIC_SIZE.
         larger = {symbol: symbol + least - MIN_SYMBOLIC_SIZE for symbol, least in self._minimums.items()}
         return any(
@@ -271,12 +311,14 @@ class RecordingShapeEnv(ShapeEnv):
         """Return expressions that are at least 0 by the recorded guards."""
         if len(self.recorded_guards) != self._guards_read:
             self._guards_read = len(self.recorded_guards)
+            self._known_signs.clear()
             self._nonnegative = [
                 sympy.expand(to_standard_sympy(part.gts - part.lts) - int(isinstance(part, (sympy.Gt, sympy.Lt))))
                 for guard, _ in self.recorded_guards
                 for part in sympy.And.make_args(guard)
                 if isinstance(part, (sympy.Ge, sympy.Le, sympy.Gt, sympy.Lt))
             ]
+            self._add_excluded_zeros()
             for fact in self._nonnegative:
                 # A size that is at least some number: the most useful fact.
                 coefficient, symbol = fact.as_independent(*fact.free_symbols)[1].as_coeff_Mul()
@@ -284,3 +326,17 @@ class RecordingShapeEnv(ShapeEnv):
                     least = int(sympy.ceiling((coefficient * symbol - fact) / coefficient))
                     self._minimums[symbol] = max(least, self._minimums.get(symbol, MIN_SYMBOLIC_SIZE))
         return self._nonnegative
+
+    def _add_excluded_zeros(self) -> None:
+        """Note that what is at least 0, and not 0, is at least 1.
+
+        What is not 1 is left alone: it may be allowed to be 1 later.
+        """
+        known = {*self._nonnegative}
+        for guard, _ in self.recorded_guards:
+            for part in sympy.And.make_args(guard):
+                if isinstance(part, sympy.Ne) and 0 in part.args and not part.has(*_EXTREMES):
+                    difference = sympy.expand(to_standard_sympy(part.lhs - part.rhs))
+                    if is_at_least(difference, 0) or difference in known:
+                        self._nonnegative.append(difference - 1)
+                        known.add(difference - 1)

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import symint_composites, symint_gradient, symint_indexing, symint_memo, symint_recurrent
+from opflops.torch_internals import (
+    symint_composites,
+    symint_gradient,
+    symint_guards,
+    symint_indexing,
+    symint_memo,
+    symint_recurrent,
+)
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
@@ -32,12 +39,16 @@ def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]
     yield builtins, "len", _wrap_len
     for owner, name, composite in _COMPOSITES:
         yield owner, name, _wrap_composite(composite)
-    for name, position, argument in _FACTORIES:
-        yield torch, name, _wrap_factory(position, argument)
+    for name, shape_of in _FACTORIES.items():
+        yield torch, name, _wrap_factory(shape_of)
     yield torch._VF, "lstm", symint_recurrent.wrap_lstm
     for name, step in symint_recurrent.STEPS.items():
         yield torch._VF, name, symint_recurrent.wrap_recurrent(step)
+    for name, cell in symint_recurrent.CELLS.items():
+        for owner in (torch, torch._VF):
+            yield owner, name, _wrap_composite(cell)
     yield from symint_indexing.patches()
+    yield from symint_guards.patches()
     yield from symint_memo.patches()
 
 
@@ -96,34 +107,74 @@ def _wrap_composite(composite: Callable[..., Any]) -> Callable[[Any], Callable[.
     return wrap
 
 
-_FACTORIES = [
-    ("linspace", 2, "steps"),
-    ("logspace", 2, "steps"),
-    *((f"{name}_window", 0, "window_length") for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")),
-]
-"""Functions that make a vector whose length must be an integer, and the position and name of that argument."""
+def _length(position: int, argument: str) -> Callable[..., Any]:
+    """Return a function of a factory's arguments that returns the shape of the vector it makes, if it is symbolic."""
 
-_factory_length: ContextVar[Any] = ContextVar("factory_length", default=None)
-"""The symbolic length of the vector that is being made."""
+    def shape(*args: Any, **kwargs: Any) -> list[Any] | None:
+        length = args[position] if len(args) > position else kwargs.get(argument)
+        return [length] if type(length) is torch.SymInt else None
+
+    return shape
 
 
-def _wrap_factory(position: int, argument: str) -> Callable[[Any], Callable[..., Any]]:
-    """Call a factory with the length of the example, and make the result longer when a fake tensor is made of it."""
+def _triangle(of: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    def shape(row: Any, col: Any, offset: Any = 0, **_: Any) -> list[Any] | None:
+        is_any = any(type(each) is torch.SymInt for each in (row, col, offset))
+        return [2, of(row, col, offset)] if is_any else None
+
+    return shape
+
+
+def _elements_below(rows: Any, columns: Any, offset: Any) -> Any:
+    """Count the elements of a matrix on a diagonal and below it: of each row, those up to ``row + offset``."""
+
+    def sum_to(last: Any) -> Any:
+        last = torch.sym_max(last, 0)
+        return last * (last + 1)
+
+    doubled = sum_to(rows + offset) - sum_to(offset) - sum_to(rows + offset - columns) + sum_to(offset - columns)
+    return doubled // 2
+
+
+ELEMENTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "tril_indices": _elements_below,
+    "triu_indices": lambda rows, columns, offset: rows * columns - _elements_below(rows, columns, offset - 1),
+}
+"""How many elements of a matrix are in a triangle, given its rows, its columns and the triangle's diagonal."""
+
+_FACTORIES: dict[str, Callable[..., Any]] = {
+    "linspace": _length(2, "steps"),
+    "logspace": _length(2, "steps"),
+    **{f"{name}_window": _length(0, "window_length") for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")},
+    **{name: _triangle(count) for name, count in ELEMENTS.items()},
+}
+"""Functions that make a tensor whose sizes must be integers, with what returns its shape if they are symbolic."""
+
+_factory_shape: ContextVar[Any] = ContextVar("factory_shape", default=None)
+"""The symbolic shape of the tensor that is being made."""
+
+
+def _wrap_factory(shape_of: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
+    """Call a factory with the sizes of the example, and make the result larger when a fake tensor is made of it."""
 
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            length = args[position] if len(args) > position else kwargs.get(argument)
-            if type(length) is not torch.SymInt:
+            try:
+                shape = shape_of(*args, **kwargs)
+            except TypeError:
+                # PyTorch's function explains what is wrong.
+                shape = None
+            if shape is None:
                 return original(*args, **kwargs)
-            before = _factory_length.get()
+            before = _factory_shape.get()
             # An interruption can come at each line, so all are inside.
             try:
-                _factory_length.set(length)
+                _factory_shape.set(shape)
                 result = original(*map(_hint, args), **{name: _hint(value) for name, value in kwargs.items()})
-                _factory_length.set(before)
+                _factory_shape.set(before)
                 return result  # noqa: TRY300
             except BaseException:
-                _factory_length.set(before)
+                _factory_shape.set(before)
                 raise
 
         return call
@@ -136,11 +187,11 @@ def _hint(value: Any) -> Any:
 
 
 def resized(operator: Any, out: Any) -> Any:
-    """Return the result of an operator with the symbolic length that :func:`_wrap_factory` was called with."""
-    length = _factory_length.get()
-    if length is None or operator._schema.name.removeprefix("aten::") not in {name for name, _, _ in _FACTORIES}:
+    """Return the result of an operator with the symbolic shape that :func:`_wrap_factory` was called with."""
+    shape = _factory_shape.get()
+    if shape is None or operator._schema.name.removeprefix("aten::") not in _FACTORIES:
         return out
-    return out.new_empty([length])
+    return out.new_empty(shape)
 
 
 _RESAMPLING = [

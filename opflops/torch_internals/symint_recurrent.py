@@ -151,6 +151,32 @@ def _gru_step(inputs: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
 STEPS = {"gru": _gru_step, "rnn_tanh": _rnn_step(torch.tanh), "rnn_relu": _rnn_step(torch.relu)}
 
 
+def _lstm_cell(
+    input: Tensor, hx: Params, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Any:
+    if input.device.type not in ("cpu", "meta"):
+        # Others have a fused kernel.
+        return NotImplemented
+    hidden, cell = hx
+    gates = linear(hidden, w_hh, b_hh).add_(linear(input, w_ih, b_ih))
+    taken, kept, new, shown = gates.unsafe_split(cell.shape[1], 1)
+    taken, kept, new, shown = taken.sigmoid_(), kept.sigmoid_(), new.tanh_(), shown.sigmoid_()
+    cell = (kept * cell).add_(taken * new)
+    return shown * cell.tanh(), cell
+
+
+def _gru_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Any:
+    if input.device.type not in ("cpu", "meta"):
+        return NotImplemented
+    return _gru_step(linear(input, w_ih, b_ih), linear(hx, w_hh, b_hh), hx)
+
+
+CELLS: dict[str, Callable[..., Any]] = {"lstm_cell": _lstm_cell, "gru_cell": _gru_cell}
+"""The cells that split their gates by the size of an axis, by the names of PyTorch's functions."""
+
+
 def wrap_recurrent(step: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Any], Callable[..., Any]]:
     """Unroll a recurrent layer into one step for each element of the sequence."""
 

@@ -27,12 +27,39 @@ def is_at_least(expression: Any, least: int) -> bool:
     if any(term.has(*rounded) for term in terms):
         if expanded.is_positive if least else expanded.is_nonnegative:
             return True
+        smallest = _smallest(expression)
+        if smallest is not None and smallest >= least:
+            return True
         bound = _without_outer_floors(sympy.expand(expression))
         return bound is not None and is_at_least(bound, least)
     # Each term is at least its coefficient, if no coefficient but the constant is negative.
     coefficients = [(term.as_coeff_Mul()[0], term.is_number) for term in terms]
     positive = all(number or each >= 0 for each, number in coefficients)
     return positive and bool(sum(each for each, _ in coefficients) >= least)
+
+
+def _smallest(expression: Any) -> Any:
+    """Return the value at the smallest sizes of an expression that surely does not decrease in any; None for others.
+
+    >>> n = sympy.Symbol("n")
+    >>> _smallest(sympy.floor(n / 2 + sympy.Rational(7, 2)) ** 2 * n - 3), _smallest(sympy.floor(-n))
+    (29, None)
+    """
+    if expression.is_Number:
+        return expression
+    if expression.is_Symbol:
+        return sympy.Integer(MIN_SYMBOLIC_SIZE)
+    if expression.is_Pow and not (expression.exp.is_Integer and expression.exp > 0):
+        return None
+    parts = [_smallest(part) for part in expression.args]
+    if any(part is None for part in parts):
+        return None
+    # A product decreases in a factor if another factor is negative.
+    is_product = expression.is_Mul or expression.is_Pow
+    if is_product and any(part < 0 for part in parts):
+        return None
+    monotonic = (sympy.Add, sympy.Mul, sympy.Pow, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min)
+    return expression.func(*parts) if isinstance(expression, monotonic) else None
 
 
 def _without_outer_floors(expression: Any) -> Any:

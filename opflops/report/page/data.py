@@ -159,7 +159,7 @@ def profile_data(
         "memory": devices,
         "ranks": rank_data(rows, symbolic.ranks, example_sizes(symbolic.dimensions)),
         "integer": _integer_parts(rows, symbolic),
-        "notes": list(map(printable, notes(rows, symbolic))),
+        "notes": list(map(printable, notes(rows, symbolic._replace(lists_conditions=True)))),
         "unpriced": [[printable(op), exact(calls)] for op, calls in unpriced(rows).items()],
     }
 

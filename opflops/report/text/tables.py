@@ -69,6 +69,7 @@ class TableOptions(TypedDict, total=False):
     width: int | None
     color: bool
     bar: bool | None
+    conditions: bool
 
 
 class OverviewOptions(TypedDict, total=False):
@@ -79,6 +80,7 @@ class OverviewOptions(TypedDict, total=False):
     color: bool
     bar: bool | None
     bottlenecks: bool
+    conditions: bool
 
 
 @with_gc_disabled
@@ -97,6 +99,7 @@ def table(
     width: int | None = None,
     color: bool = False,
     bar: bool | None = None,
+    conditions: bool = False,
     symbolic: Symbolic = NUMBERS,
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
@@ -138,6 +141,7 @@ def table(
             if the terminal has colors. Markup formats ignore it.
         bar: Whether to draw shares as bars beside the usual columns where they fit; by default if the output is a
             terminal.
+        conditions: Whether to list all conditions under which formulas hold, and not the shortest few of many.
         symbolic: The dimensions of costs that are expressions.
         modules: Parameters and shapes of modules, for the module tree.
         memory: What was kept in memory, for the module tree.
@@ -149,7 +153,8 @@ def table(
     check_count("depth", depth, 0)
     check_count("top", top)
     check_text("tablefmt", tablefmt, "tablefmt='github'")
-    _check_layout(expand, width, color=color, bar=bar)
+    _check_layout(expand, width, color=color, bar=bar, conditions=conditions)
+    symbolic = symbolic._replace(lists_conditions=conditions)
     sizes = example_sizes(symbolic.dimensions)
     floating = floating_rows(rows)
     sort = "flops" if sort is None and top is not None else sort
@@ -211,6 +216,7 @@ def overview(
     memory: Memory | None = None,
     fit: str = "",
     bottlenecks: bool = True,
+    conditions: bool = False,
     ranking: Ranking | None = None,
 ) -> str:
     """Write the report that ``print`` shows: the module tree, the operators, what was kept in memory, and notes.
@@ -229,12 +235,14 @@ def overview(
         memory: What was kept in memory; None if that is not known.
         fit: A sentence on whether that fits a device.
         bottlenecks: Whether to show the modules and operators that take most of the time, if that was measured.
+        conditions: As in :func:`table`.
         ranking: Those; None without times.
 
     Raises:
         ProfileError: A path to expand is unknown.
     """
-    _check_layout(expand, width, color=color, bar=bar)
+    _check_layout(expand, width, color=color, bar=bar, conditions=conditions)
+    symbolic = symbolic._replace(lists_conditions=conditions)
     floating = floating_rows(rows)
     check_flag("bottlenecks", bottlenecks)
     kept = [] if memory is None else [*memory_lines(memory, fit, width=width, color=color), ""]
@@ -287,7 +295,7 @@ def overview(
     return "\n".join([*(f"{each.text}\n" for each in laid), *kept, *wrap_sentences(sentences, width)])
 
 
-def _check_layout(expand: object, width: object, *, color: object, bar: object) -> None:
+def _check_layout(expand: object, width: object, *, color: object, bar: object, conditions: object) -> None:
     """Check the options that tables and overviews share.
 
     Raises:
@@ -298,6 +306,7 @@ def _check_layout(expand: object, width: object, *, color: object, bar: object) 
         raise ProfileArgumentError(f"expand must be True, or paths of modules, not {describe(expand)}.")
     check_count("width", width, 0, otherwise=", or None for the terminal's")
     check_flag("color", color)
+    check_flag("conditions", conditions)
     if bar is not None:
         check_flag("bar", bar)
 
