@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 from typing import Any
@@ -202,6 +203,33 @@ def test_formulas_of_programs_run_at_each_call():
         for _ in range(4):
             nn.functional.gelu(x)
     assert mode.total.ops == 1 + 2 + 3 + 4
+
+
+def test_formulas_of_programs_may_wrap_those_of_opflops_and_have_no_hash():
+    """Also what copies the attributes of a formula whose costs are known is not one of them."""
+    original = registry.get_rule(aten.gelu.default).formula
+    calls = []
+
+    class Wrapper:
+        __hash__ = None
+
+        def __call__(self, self_: Tensor) -> Cost:
+            raise NotImplementedError
+
+    wrapper = Wrapper()
+    functools.update_wrapper(wrapper, original)
+
+    @functools.wraps(original)
+    def wrapped(self: Tensor, approximate: str = "none") -> Cost:
+        calls.append(self.shape)
+        return original(self, approximate)
+
+    assert cost_source(original) is not None
+    assert cost_source(wrapper) is None
+    with OpFlopMode(formulas={aten.gelu: wrapped}):
+        for _ in range(4):
+            nn.functional.gelu(torch.rand(3, 3))
+    assert len(calls) == 4
 
 
 def test_a_formula_that_is_registered_again_replaces_what_was_known():

@@ -47,7 +47,8 @@ class CostSource(NamedTuple):
     absent: tuple[str, ...]
 
 
-_sources: dict[Any, CostSource] = {}
+# By identity, with the function, since functions of programs may have no hash, or copy attributes of others.
+_sources: dict[int, tuple[Any, CostSource]] = {}
 
 
 def sized_by(*tensors: str, absent: tuple[str, ...] = ()) -> Callable[[FunctionT], FunctionT]:
@@ -64,7 +65,7 @@ def sized_by(*tensors: str, absent: tuple[str, ...] = ()) -> Callable[[FunctionT
     """
 
     def declare(function: FunctionT) -> FunctionT:
-        _sources[function] = CostSource(tensors, absent)
+        _sources[id(function)] = function, CostSource(tensors, absent)
         return function
 
     return declare
@@ -74,7 +75,7 @@ def cost_source(formula: Callable[..., Any] | None) -> CostSource | None:
     """Return what :func:`sized_by` declared; None if nothing was."""
     while isinstance(formula, partial):
         formula = formula.func
-    return _sources.get(formula)
+    return _sources.get(id(formula), (None, None))[1]
 
 
 class CostLookup(NamedTuple):
