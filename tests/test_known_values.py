@@ -397,3 +397,10 @@ def test_fake_tensors_are_found_again_after_a_count():
     count(model, torch.randn(2))
     assert torch._subclasses.FakeTensor is cls
     assert "__getattr__" not in vars(torch._subclasses)
+
+
+@pytest.mark.parametrize("function", [lambda a: (a**2).sum(), lambda a: a.sin().sum(), lambda a: a.softmax(0).prod()])
+@pytest.mark.parametrize("transform", [torch.func.hessian, lambda f: torch.func.jacfwd(torch.func.grad(f))])
+def test_zeros_of_forward_mode_have_no_values(function, transform):
+    """Those that have no storage cannot be read; a count is a run, and does not crash."""
+    assert_same(transform(function), torch.ones(3))

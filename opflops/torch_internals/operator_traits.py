@@ -25,6 +25,9 @@ _PATTERN_OPERATORS = frozenset(
 _UNCOMPUTABLE = {torch.Tag.nondeterministic_seeded, torch.Tag.inplace_view}
 """Tags of operators that draw random numbers, or change the shape of an argument."""
 
+_WITHOUT_STORAGE = "_efficientzerotensor"
+"""The operator that makes zeros without a storage, in forward mode; whatever reads them as usual crashes."""
+
 
 class OperatorTraits(NamedTuple):
     """Describe what an operator does with values.
@@ -73,7 +76,9 @@ class OperatorTraits(NamedTuple):
         writes = [bool(each.alias_info and each.alias_info.is_write) for each in schema.arguments]
         name = schema.name.split("::")[1]
         return cls(
-            func.namespace in ("aten", "prims") and not _UNCOMPUTABLE.intersection(func.tags),
+            func.namespace in ("aten", "prims")
+            and name != _WITHOUT_STORAGE
+            and not _UNCOMPUTABLE.intersection(func.tags),
             is_view=any(each.alias_info and not each.alias_info.is_write for each in schema.returns),
             is_empty=name.startswith(("empty", "new_empty")),
             is_lift=name.startswith("lift"),
