@@ -399,6 +399,7 @@ def test_fake_tensors_are_found_again_after_a_count():
     assert "__getattr__" not in vars(torch._subclasses)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own use, in forward mode
 @pytest.mark.parametrize("function", [lambda a: (a**2).sum(), lambda a: a.sin().sum(), lambda a: a.softmax(0).prod()])
 @pytest.mark.parametrize("transform", [torch.func.hessian, lambda f: torch.func.jacfwd(torch.func.grad(f))])
 def test_zeros_of_forward_mode_have_no_values(function, transform):

@@ -54,6 +54,11 @@ def _iterated(positions: Sequence[int], args: Sequence[Any], out: Tensor) -> Ten
     return torch.empty_strided(out.shape, strides, dtype=out.dtype, device=out.device)
 
 
+def _shuffled(args: Sequence[Any], out: Tensor) -> Tensor:
+    """The kernel copies also where one group, or one channel in each, leaves all in place."""
+    return torch.empty_like(out, memory_format=suggest_memory_format(args[0]))
+
+
 def _rolled(args: Sequence[Any], out: Tensor) -> Tensor:
     """Parts of the tensor are concatenated; without axes those of a flat copy."""
     _, _, *axes = args
@@ -72,7 +77,7 @@ _ALLOCATED = (
     *(_aten.poisson.default, _aten.pow.Scalar, _aten.rrelu_with_noise.default, _aten.smooth_l1_loss_backward.default),
 )
 _IN_FORMAT_OF_INPUT = (
-    *(_aten.channel_shuffle.default, _aten.native_channel_shuffle.default, _aten.max_unpool2d.default),
+    *(_aten.native_channel_shuffle.default, _aten.max_unpool2d.default),
     *(_aten.reflection_pad3d.default, _aten.replication_pad3d.default, _aten.native_group_norm.default),
     *(_aten._native_batch_norm_legit.default, _aten._native_batch_norm_legit.no_stats),
     _aten._batch_norm_with_update.default,
@@ -99,6 +104,7 @@ LAYOUTS: dict[Any, Correction] = {
     **{op: partial(_iterated, positions) for op, positions in _ITERATED.items()},
     _aten.binary_cross_entropy.default: partial(_like, 0),
     _aten.binary_cross_entropy_backward.default: partial(_like, 1),
+    _aten.channel_shuffle.default: _shuffled,
     _aten.roll.default: _rolled,
     _aten.rrelu_with_noise_backward.default: _rrelu_backward,
 }
