@@ -2,8 +2,8 @@
 
 It prices operators by opflops' own compiled functions, attributes them to modules by path, forward and backward,
 records the shapes of module calls, and reads parameters. It knows neither exceptions, other modes, threads and phases,
-several calls of a module, tensors of other classes, nor operators off the fast path. So no mode in Python that counts
-the same has much less overhead.
+several calls of a module, tensors of other classes, nor operators off the fast path. So its overhead is about the least
+for a mode in Python that keeps nothing from block to block.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from known_cost_tables import forget_known_costs
 from test_opinfo import OPERATORS, REPRESENTATIVES, run, samples
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
@@ -60,9 +61,7 @@ def test_three_runs_cost_three_times_one_that_looks_nothing_up(name, monkeypatch
     for sample in samples(op, torch.float32, grad=True)[::2]:
         with monkeypatch.context() as patch:
             patch.setattr(KnownCosts, "remember", lambda *_: None)
-            for each in registry.price_cache({"causal": "dense"}).values():
-                if each.record is not None:
-                    each.record.__globals__["_known"].entries.clear()
+            forget_known_costs()
             with OpFlopMode() as once:
                 run(op, sample, backward=op.supports_autograd)
         with OpFlopMode() as mode:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from known_cost_tables import forget_known_costs
 from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, Row
-from opflops.pricing.registry import registry
 from opflops.torch_internals.autograd import next_sequence_nr
 
 X, Y, Z = torch.ones(4, 4), torch.ones(4, 4), torch.ones(5, 5)
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.counts_calls
 @pytest.fixture(autouse=True)
 def no_known_costs():
     """Forget the costs that earlier tests made known, of which several may be tried in turn."""
-    for price in registry.price_cache({"causal": "dense"}).values():
-        if price.record is not None:
-            price.record.__globals__["_known"].entries.clear()
+    forget_known_costs()
 
 
 @pytest.fixture(autouse=True)
